@@ -1,0 +1,84 @@
+"""Values that several layers share, and the seams between them. Imports nothing of fastq.
+
+A *message* is what is published, a *delivery* is a message handed to a worker, a *request* is one
+run of a task, an *ending* is how a delivery leaves the worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Message(NamedTuple):
+    """One message to publish.
+
+    ``content`` is the packed form (``fastq.wire.message``); ``priority`` runs from 0 to 9, the
+    higher served first; ``run_at`` is Unix seconds, None for now.
+    """
+
+    queue: str
+    content: bytes
+    priority: int = 0
+    run_at: float | None = None
+
+
+class Delivery(NamedTuple):
+    """A message in a worker's hand. ``tag`` is the transport's; ``deaths`` counts the workers it killed."""
+
+    tag: int
+    deaths: int
+    content: bytes
+
+
+class Result(NamedTuple):
+    """One result to store: ``meta`` is the encoded document, ``expires_at`` Unix seconds or None."""
+
+    task_id: str
+    state: str
+    meta: bytes
+    expires_at: float | None = None
+
+
+class QueueStat(NamedTuple):
+    """How many messages a queue has in each place."""
+
+    ready: int = 0
+    held: int = 0
+    future: int = 0
+    dead: int = 0
+
+
+class DeadLetter(NamedTuple):
+    """A message that was given up: why, when (Unix seconds), and its packed content."""
+
+    id: int
+    queue: str
+    reason: str
+    died_at: float
+    deaths: int
+    content: bytes
+
+
+@dataclass(slots=True)
+class Endings:
+    """How deliveries leave the worker, and what leaves with them, all in one step of the transport.
+
+    ``ack`` and ``back`` hold inclusive runs ``(first_tag, last_tag)`` of consecutive tags that this
+    worker holds. ``lost`` goes back with one more death counted.
+    """
+
+    ack: list[tuple[int, int]] = field(default_factory=list)
+    back: list[tuple[int, int]] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
+    dead: list[tuple[int, str]] = field(default_factory=list)
+    publish: list[Message] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.ack or self.back or self.lost or self.dead or self.publish or self.results)
+
+
+Rows = Sequence[tuple[int, int, bytes]]
+Deliveries = list[tuple[str, Rows]]

@@ -1,0 +1,151 @@
+"""Run the project's gates, one after the other, and print how long each took.
+
+    python tools/check.py [lint] [types] [examples] [test] [fault] [debug] [asan]
+
+A gate that fails does not stop those after it; the exit status tells whether all passed. `debug` and `asan` build
+a copy of the tree in build/, so that the release modules in fastq/_ext stay as they are.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from glob import glob
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "error", "--benchmark-disable"]
+COPIED = ("ext", "fastq", "tests", "LICENSE", "README.md", "pyproject.toml", "setup.py")
+
+
+def run(*argv: str, cwd: Path = ROOT, **env: str) -> bool:
+    """Run one command with *env* on top of ours; returns whether it succeeded.
+
+    The programs beside this Python come first, for a tool may start another one by name.
+    """
+    print("$", *(Path(word).name if word == sys.executable else word for word in argv), flush=True)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    environment = os.environ | {"PATH": path} | env
+    program = shutil.which(argv[0], path=path) or argv[0]
+    return not subprocess.run([program, *argv[1:]], cwd=cwd, env=environment, stdin=subprocess.DEVNULL).returncode
+
+
+def lint() -> bool:
+    extensions, headers = sorted(glob("ext/*.p[xy]*", root_dir=ROOT)), sorted(glob("ext/*.h", root_dir=ROOT))
+    compiled = ["cc", "-fsyntax-only", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-x", "c"]
+    return all([
+        run("ruff", "check", "--no-cache", "."),
+        run("cython-lint", *extensions),
+        *(run(*compiled, header) for header in headers),
+        run(sys.executable, "tools/settings_doc.py", "--check"),
+    ])
+
+
+def types() -> bool:
+    return run("mypy", "--cache-dir", "build/mypy")
+
+
+def examples() -> bool:
+    return run(*PYTEST, "tests/typing", FASTQ_STRICT="1")
+
+
+def test() -> bool:
+    return run(*PYTEST, FASTQ_STRICT="1")
+
+
+def fault() -> bool:
+    return run(sys.executable, "-m", "tests.fault")
+
+
+def debug() -> bool:
+    return test_build("debug", {"FASTQ_DEBUG": "1"}, {})
+
+
+def asan() -> bool:
+    if sys.platform != "linux":
+        print("the sanitizer build is run on Linux only: elsewhere it cannot be preloaded into Python")
+        return True
+    # The process that a sanitizer ends may be a child that its test expects to die, and its words may be captured:
+    # each leaves a file, and one file is a failure whatever the tests say.
+    reports = ROOT / "build/asan-report"
+    for old in reports.parent.glob(f"{reports.name}.*"):
+        old.unlink()
+    passed = test_build("asan", {"FASTQ_SANITIZE": "1"}, sanitizer_environment(reports))
+    found = sorted(reports.parent.glob(f"{reports.name}.*"))
+    for report in found:
+        print(report.read_text(errors="replace"))
+    return passed and not found
+
+
+def sanitizer_environment(reports: Path) -> dict[str, str]:
+    """What a Python that was not built with ASAN needs in order to load modules that were."""
+    libraries = [subprocess.check_output(["cc", f"-print-file-name={name}"], text=True).strip()
+                 for name in ("libubsan.so", "libasan.so")]
+    return {
+        # In this order both leave a file: UBSAN its report, ASAN its summary, with the stack on stderr. In the other
+        # one UBSAN leaves none. UBSAN brings no malloc, so ASAN's is still the first.
+        "LD_PRELOAD": ":".join(libraries),
+        # CPython keeps much until its process ends, and its frames cannot be told from ours by a suppression, so
+        # leaks are not looked for here. A failed allocation has to reach the code under test.
+        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:detect_stack_use_after_return=1"
+                        f":verify_asan_link_order=0:log_path={reports}",
+        "UBSAN_OPTIONS": f"print_stacktrace=1:log_path={reports}",
+        # pymalloc would hide an overrun of a small object inside its arena.
+        "PYTHONMALLOC": "malloc",
+    }
+
+
+def test_build(kind: str, switches: dict[str, str], environment: dict[str, str]) -> bool:
+    """Build a copy of the tree with *switches*, then run tests/ext there with *environment* as well."""
+    tree = ROOT / "build" / kind
+    mirror(tree)
+    if not run(sys.executable, "setup.py", "-q", "build_ext", "--inplace", cwd=tree, **switches):
+        return False
+    tests = [name for name in ("tests/ext", "tests/test_loaded.py") if (tree / name).exists()]
+    # What a process says as it dies must not die with it: stderr itself is not captured.
+    return run(*PYTEST, "--capture=sys", *tests, cwd=tree, FASTQ_STRICT="1", PYTHONPATH=str(tree),
+               **switches, **environment)
+
+
+def mirror(tree: Path) -> None:
+    """Bring the sources in *tree* up to date; dates are kept, so that only what changed is compiled again."""
+    wanted = set()
+    for top in COPIED:
+        for source in [ROOT / top, *(ROOT / top).rglob("*")]:
+            if source.is_file() and "__pycache__" not in source.parts and source.suffix != ".so":
+                wanted.add(copied := tree / source.relative_to(ROOT))
+                if not copied.exists() or copied.stat().st_mtime != source.stat().st_mtime:
+                    copied.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy2(source, copied)
+    for top in COPIED:
+        for copied in (tree / top).rglob("*.p*"):
+            if copied.is_file() and copied not in wanted and "__pycache__" not in copied.parts:
+                copied.unlink()
+
+
+GATES: dict[str, Callable[[], bool]] = {
+    gate.__name__: gate for gate in (lint, types, examples, test, fault, debug, asan)
+}
+
+
+def main(names: list[str]) -> int:
+    if unknown := [name for name in names if name not in GATES]:
+        print(f"no such gate: {', '.join(unknown)}; there are {', '.join(GATES)}")
+        return 2
+    rows = []
+    for name in names or GATES:
+        started = time.monotonic()
+        print(f"\n== {name} ==", flush=True)
+        rows.append((name, GATES[name](), time.monotonic() - started))
+    print()
+    for name, passed, seconds in rows:
+        print(f"{name:8} {'ok    ' if passed else 'FAILED'} {seconds:7.1f} s")
+    return 0 if all(passed for _, passed, _ in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

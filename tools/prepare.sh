@@ -1,0 +1,40 @@
+#!/bin/sh
+# Make an environment and install fastq in it, editable.
+#   usage: prepare.sh PYTHON VENV [EXTRAS]
+# What the system must bring is checked first. As root on Debian it is installed; elsewhere it is named.
+set -eu
+python=$1 venv=$2 extras=${3:-}
+
+# Prints the Debian packages for whatever is missing.
+missing() {
+    if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+        echo python3 python3-venv python3-dev
+    else
+        "$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+        "$python" -c 'import os, sysconfig as s; os.stat(s.get_path("include") + "/Python.h")' 2>/dev/null ||
+            echo python3-dev
+    fi
+    # One small program asks for compiler, C library and (Linux only: `make asan`) sanitizers at once.
+    [ "$(uname)" = Linux ] && sanitizers=-fsanitize=address,undefined || sanitizers=
+    echo 'int main(void) { return 0; }' | cc $sanitizers -x c - -o /dev/null 2>/dev/null || echo gcc libc6-dev
+}
+
+needed=$(missing)
+# pip needs them; installed over those of an administrator, the package would make their bundle anew.
+[ -e /etc/ssl/certs/ca-certificates.crt ] && certificates= || certificates=ca-certificates
+if [ -n "$needed" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    apt-get -qq update
+    # shellcheck disable=SC2086  # several words are meant
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $needed $certificates
+    needed=$(missing)
+fi
+if [ -n "$needed" ]; then
+    echo "fastq needs a CPython of 3.10 or newer with its headers and venv, and a C compiler with the address" >&2
+    echo "and undefined-behaviour sanitizers. Missing here, by Debian's names:" $needed >&2
+    echo "Another Python can be named: make PYTHON=/path/to/python3 ..." >&2
+    exit 1
+fi
+
+[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+echo "installing fastq${extras:+[$extras]} in $venv"
+"$venv/bin/python" -m pip install -q -e ".${extras:+[$extras]}"
