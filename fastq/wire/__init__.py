@@ -1,0 +1,1 @@
+"""The meaning of bytes: serializers, JSON types, compression, entities and messages. Imports nothing above itself."""
