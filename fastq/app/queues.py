@@ -1,0 +1,144 @@
+"""The queues that an app knows, by name: those of ``task_queues``, the default one, and those made when first named.
+
+Pure values over settings that are handed in; the app is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from fastq.exceptions import ConfigError, QueueNotFound
+from fastq.wire.entity import Exchange, Queue
+
+__all__ = ("QueueRules", "Queues")
+
+_QUEUE_TYPES = ("classic", "quorum", "stream")
+
+
+class QueueRules(NamedTuple):
+    """The settings that shape queues, each named as its setting without the prefix ``task_``."""
+
+    default_queue: str = "celery"
+    default_exchange: str | None = None
+    default_exchange_type: str = "direct"
+    default_routing_key: str | None = None
+    default_queue_type: str = "classic"
+    queue_max_priority: int | None = None
+    create_missing_queues: bool = True
+    create_missing_queue_type: str = "classic"
+    create_missing_queue_exchange_type: str | None = None
+
+
+_DEFAULTS = QueueRules()
+
+
+class Queues(Mapping[str, Queue]):
+    """The known queues. Looking up another makes it, if the rules allow; ``in``, ``get`` and iteration never do.
+
+    *queues* is ``task_queues``: queues, or a mapping of names to queues or to rows of options. Without any, the
+    default queue is the only one. A queue is also found by its alias.
+
+        Queues([Queue("video", "media", "video")])["video"].exchange.name == "media"
+    """
+
+    def __init__(
+        self, queues: Iterable[Queue | str] | Mapping[str, Any] | None = None, rules: QueueRules = _DEFAULTS
+    ) -> None:
+        self.rules = rules
+        self._queues: dict[str, Queue] = {}
+        self._aliases: dict[str, str] = {}
+        if isinstance(queues, Mapping):
+            for name, row in queues.items():
+                self._configure(name, row)
+        else:
+            for queue in queues or ():
+                self.add(queue)
+        if not self._queues:
+            self.add(Queue(rules.default_queue, queue_arguments=_queue_type(rules.default_queue_type)))
+
+    @property
+    def default(self) -> Queue:
+        """The queue of tasks without a route. Raises QueueNotFound when it is not known and may not be made."""
+        return self[self.rules.default_queue]
+
+    def add(self, queue: Queue | str, **options: Any) -> Queue:
+        """Make *queue* known, or the one of that name with *options* as `Queue.from_dict` takes them.
+
+        What it leaves open is filled in from the rules: exchange, routing key, highest priority. Returns the result.
+        """
+        if isinstance(queue, str):
+            queue = Queue.from_dict(queue, **options)
+            queue = queue if queue.routing_key else queue.replace(routing_key=queue.name)
+        queue = self._completed(queue)
+        self._queues[queue.name] = queue
+        if queue.alias:
+            self._aliases[queue.alias] = queue.name
+        return queue
+
+    def select(self, include: Iterable[str] | None = None, exclude: Iterable[str] = ()) -> dict[str, Queue]:
+        """Choose the queues that a worker consumes: those named by *include* (None: all known), less *exclude*.
+
+        Names in *include* that are unknown are made, if the rules allow; else QueueNotFound.
+        """
+        chosen = (self[name] for name in (list(self) if include is None else include))
+        dropped = {self._aliases.get(name, name) for name in exclude}
+        return {queue.name: queue for queue in chosen if queue.name not in dropped}
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The queue if it is known; makes none."""
+        return self._queues.get(self._aliases.get(name, name), default)
+
+    def __getitem__(self, name: str) -> Queue:
+        queue = self._queues.get(self._aliases.get(name, name))
+        if queue is not None:
+            return queue
+        if not self.rules.create_missing_queues:
+            raise QueueNotFound(self._unknown(name))
+        exchange = Exchange(name, self.rules.create_missing_queue_exchange_type or "direct")
+        arguments = _queue_type(self.rules.create_missing_queue_type)
+        return self.add(Queue(name, exchange, name, queue_arguments=arguments))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._queues or name in self._aliases
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._queues)
+
+    def __len__(self) -> int:
+        return len(self._queues)
+
+    def _configure(self, name: str, row: Any) -> None:
+        if isinstance(row, Queue):
+            self.add(row)
+        elif row is None or isinstance(row, Mapping):
+            self.add(name, **(row or {}))
+        else:
+            raise ConfigError(f"task_queues[{name!r}] is {row!r}; it takes a Queue or a mapping of its options")
+
+    def _completed(self, queue: Queue) -> Queue:
+        rules, filled = self.rules, dict[str, Any]()
+        if not queue.exchange.name:
+            filled["exchange"] = Exchange(rules.default_exchange or rules.default_queue, rules.default_exchange_type)
+        if not queue.routing_key:
+            filled["routing_key"] = rules.default_routing_key or rules.default_queue
+        if rules.queue_max_priority is not None and "x-max-priority" not in queue.declared_arguments():
+            filled["max_priority"] = rules.queue_max_priority
+        return queue.replace(**filled) if filled else queue
+
+    def _unknown(self, name: str) -> str:
+        import difflib  # noqa: PLC0415  only errors pay for it
+
+        nearest = difflib.get_close_matches(name, [*self._queues, *self._aliases], 1)
+        return (
+            f"queue {name!r} is not in task_queues, and task_create_missing_queues is off; "
+            + (f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(self._queues) or 'none'}")
+        )
+
+
+def _queue_type(name: str | None) -> dict[str, str]:
+    if not name or name == "classic":
+        return {}
+    if name not in _QUEUE_TYPES:
+        raise ConfigError(f"there is no queue type {name!r}; it is one of {', '.join(_QUEUE_TYPES)}")
+    return {"x-queue-type": name}
