@@ -1,0 +1,128 @@
+"""Results in a SQLite file, by default the one that the embedded broker uses; then both share one connection.
+
+Who waits is rung by whoever stores, from any process, at the commit; nobody polls.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from fastq.exceptions import BackendError, TransportError
+from fastq.states import READY_STATES
+from fastq.transport import sqlite_result
+from fastq.transport.bell import RESULTS, Sleeper, interest_of
+from fastq.transport.sqlite_file import FileOptions, SqliteFile
+from fastq.transport.url import merge_options, parse_url
+from fastq.types import Result
+
+NAP_S = 5.0
+"""The longest sleep: should a ring ever be lost, a result is seen this much later."""
+_MANY = 500
+"""Ids in one query; SQLite's oldest limit is 999 values."""
+
+
+def open_url(url: str, options: Mapping[str, object]) -> SqliteStore:
+    """Open the store at a ``sqlite://`` address. Raises ConfigError, BackendError."""
+    address = parse_url(url)
+    parsed = FileOptions.read(merge_options(url, address.options, options, FileOptions._fields))
+    with _as_backend_error():
+        return SqliteStore(SqliteFile.open(os.path.realpath(address.target), parsed))
+
+
+@contextmanager
+def _as_backend_error() -> Iterator[None]:
+    try:
+        yield
+    except TransportError as error:
+        raise BackendError(str(error)) from error
+
+
+class SqliteStore:
+    """A `ResultStore` in a SQLite file. Safe to use from many threads, and after a fork.
+
+    Example::
+
+        store = fastq.backends.open("sqlite:///tasks.db")
+        store.put([Result("0190...", "SUCCESS", b"{...}", expires_at=time.time() + 3600)])
+        store.get(["0190..."])
+    """
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+        self._closed = False
+
+    def put(self, results: Sequence[Result]) -> None:
+        """Store documents in one transaction, and wake those who wait for them. Raises BackendError."""
+        with _as_backend_error():
+            with self._file.transaction() as conn:
+                sqlite_result.put(conn, results, time.time())
+            self._file.ring_results(result.task_id for result in results)
+
+    def get(self, task_ids: Sequence[str]) -> dict[str, bytes]:
+        """The documents that exist and have not expired. Raises BackendError."""
+        return {task_id: meta for task_id, _, meta in self._rows(task_ids)}
+
+    def wait(self, task_ids: Sequence[str], timeout: float | None) -> dict[str, bytes]:
+        """Block until one of *task_ids* has a document in a ready state; None waits for ever.
+
+        Returns those that are ready; an empty dict when *timeout* seconds have passed. Raises BackendError.
+        """
+        found = self._ready(task_ids)
+        if found or not task_ids or (timeout is not None and timeout <= 0):
+            return found
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with _as_backend_error():
+            self._file.retain()  # another thread may close the store meanwhile
+            try:
+                sleeper = self._file.sleeper()
+                try:
+                    return self._sleep_until_ready(sleeper, task_ids, deadline)
+                finally:
+                    self._file.give_back(sleeper)
+            finally:
+                self._file.release()
+
+    def _sleep_until_ready(self, sleeper: Sleeper, task_ids: Sequence[str], deadline: float | None) -> dict[str, bytes]:
+        interest = interest_of(task_ids)
+        poll = select.poll()
+        poll.register(sleeper.fd, select.POLLIN)
+        while True:
+            sleeper.doze(RESULTS, interest)
+            # Only now: what was committed before the line above is seen here, what is committed after it rings.
+            found = self._ready(task_ids)
+            left = NAP_S if deadline is None else min(NAP_S, deadline - time.monotonic())
+            if found or left <= 0:
+                return found
+            poll.poll(left * 1000)
+            sleeper.rouse()
+
+    def _ready(self, task_ids: Sequence[str]) -> dict[str, bytes]:
+        return {task_id: meta for task_id, state, meta in self._rows(task_ids) if state in READY_STATES}
+
+    def _rows(self, task_ids: Sequence[str]) -> Iterator[tuple[str, str, bytes]]:
+        now = time.time()
+        for start in range(0, len(task_ids), _MANY):
+            part = task_ids[start:start + _MANY]
+            with _as_backend_error():
+                rows = self._file.read(sqlite_result.select(len(part)), (*part, now))
+            yield from rows
+
+    def forget(self, task_ids: Iterable[str]) -> None:
+        """Drop documents; unknown ids are fine. Raises BackendError."""
+        with _as_backend_error(), self._file.transaction() as conn:
+            conn.executemany("DELETE FROM result WHERE task_id = ?", [(task_id,) for task_id in task_ids])
+
+    def prune(self, limit: int = 1000) -> int:
+        """Drop up to *limit* expired documents; returns how many. Raises BackendError."""
+        with _as_backend_error(), self._file.transaction() as conn:
+            return sqlite_result.prune(conn, time.time(), limit)
+
+    def close(self) -> None:
+        """Let go of the file. Safe to call twice."""
+        if not self._closed:
+            self._closed = True
+            self._file.release()
