@@ -1,0 +1,614 @@
+"""The supervisor's side of the slot table: stage, release, drain, and what a dead child leaves.
+
+The table is one block of shared memory (layout in shm.pxd). This object formats it, is its only
+producer, and keeps what children need not see: the free list, the task table, the staged batch.
+It owns no descriptor, clock or file: spilling and waking come from outside.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.math cimport NAN, isnan
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, qsort
+from libc.string cimport memcmp, memcpy, memset
+
+from debug cimport FASTQ_DEBUG
+from effects cimport EFFECT_PUBLISH, EFFECT_REASON, EFFECT_RESULT
+from scan cimport (
+    SCAN_BAD_ETA, SCAN_BAD_EXPIRES, SCAN_BAD_OTHER, SCAN_BAD_RETRIES, SCAN_BAD_TIMELIMIT, SCAN_V1, Scan, Span,
+    scan_content,
+)
+from shm cimport *
+
+from fastq.exceptions import FrameError
+
+cdef enum:
+    OUTCOMES = 16
+    BACK_CHILD = 0xFFFF         # the supervisor, when it takes un-started work back
+
+cdef enum:
+    BAD_HEADERS = SCAN_BAD_TIMELIMIT | SCAN_BAD_RETRIES | SCAN_BAD_ETA | SCAN_BAD_EXPIRES | SCAN_BAD_OTHER
+
+cdef enum:                      # how a delivery leaves; the same numbers stand in outcome.py
+    END_ACK = 0
+
+cdef enum:                      # why a message needs a decision; the same numbers stand in outcome.py
+    ODD_MALFORMED = 1
+    ODD_NO_TASK = 2
+    ODD_UNKNOWN_TASK = 3
+    ODD_DEATHS = 4
+    ODD_BAD_HEADER = 5
+    ODD_ETA = 6
+    ODD_EXPIRES = 7
+    ODD_FULL = 8
+
+cdef struct TaskRow:
+    const unsigned char* name
+    uint32_t name_n
+    uint8_t endings[OUTCOMES]
+    bint early
+    double hard_s, soft_s
+
+
+cdef int by_tag(const void* a, const void* b) noexcept nogil:
+    cdef uint64_t x = (<const uint64_t*>a)[0]
+    cdef uint64_t y = (<const uint64_t*>b)[0]
+    return (x > y) - (x < y)
+
+
+cdef inline uint32_t hash_name(const unsigned char* p, uint32_t n) noexcept nogil:
+    cdef uint32_t h = 2166136261u
+    cdef uint32_t i
+    for i in range(n):
+        h = (h ^ p[i]) * 16777619u
+    return h
+
+
+cdef inline bint is_text(Span span, const char* text, uint32_t n) noexcept nogil:
+    return span.p != NULL and span.n == n and memcmp(span.p, text, n) == 0
+
+
+cdef inline bint is_plain_json(Scan* scan) noexcept nogil:
+    return (is_text(scan.content_type, "application/json", 16) and scan.compression.p == NULL
+            and (scan.content_encoding.p == NULL or is_text(scan.content_encoding, "utf-8", 5)))
+
+
+cdef uint32_t power_of_two(uint32_t n) noexcept nogil:
+    cdef uint32_t p = 1
+    while p < n:
+        p <<= 1
+    return p
+
+
+cdef inline double ran_s(Slot* slot) noexcept nogil:
+    # A run may begin after the clock was read; an unsigned difference below zero would be a run of centuries.
+    cdef uint64_t started = fq_load64(&slot.started_ns), now = fq_mono_ns()
+    return (now - started) * 1e-9 if started and started < now else 0.0
+
+
+cdef list runs_of(uint64_t* tags, Py_ssize_t n):
+    # Inclusive runs of consecutive tags; sorts in place when the children interleaved them.
+    cdef list runs = []
+    cdef Py_ssize_t i
+    cdef uint64_t first, last
+    for i in range(1, n):
+        if tags[i] < tags[i - 1]:
+            qsort(tags, n, sizeof(uint64_t), by_tag)
+            break
+    if n == 0:
+        return runs
+    first = last = tags[0]
+    for i in range(1, n):
+        if tags[i] != last + 1:
+            runs.append((first, last))
+            first = tags[i]
+        last = tags[i]
+    runs.append((first, last))
+    return runs
+
+
+def ring_size(int slots, int slot_bytes, int children) -> int:
+    """Bytes of shared memory that a ring of this shape needs."""
+    cdef uint32_t done = power_of_two(slots)
+    return (sizeof(RingHead) + <uint64_t>children * (sizeof(ChildHead) + 4 * <uint64_t>done)
+            + 8 * <uint64_t>power_of_two(slots) + <uint64_t>slots * slot_bytes)
+
+
+cdef class Ring:
+    """The slot table as its supervisor sees it; see ring.pyi for the contract."""
+
+    cdef Py_buffer view
+    cdef RingHead* ring
+    cdef uint32_t* free_list
+    cdef uint32_t* staged
+    cdef uint64_t* tags
+    cdef TaskRow* rows
+    cdef uint32_t* index
+    cdef uint32_t free_n, staged_n, tasks_n, index_mask
+    cdef readonly uint32_t limited
+    cdef readonly uint32_t max_deaths
+    cdef object names, spill, unspill, wake_fds
+
+    def __cinit__(self, buffer, *, int slots, int slot_bytes, int children, tasks, spill, unspill,
+                  int max_deaths=3, wake_fds=None):
+        if slots < 1 or children < 1 or children >= BACK_CHILD or slot_bytes % 64 or slot_bytes < 256:
+            raise ValueError(f"a ring needs 1 slot or more, 1 to {BACK_CHILD - 1} children and slots of a multiple "
+                             f"of 64 bytes from 256, not slots={slots}, children={children}, slot_bytes={slot_bytes}")
+        PyObject_GetBuffer(buffer, &self.view, PyBUF_SIMPLE | PyBUF_WRITABLE)
+        if self.view.len < <Py_ssize_t>ring_size(slots, slot_bytes, children):
+            raise ValueError(f"the ring needs {ring_size(slots, slot_bytes, children)} bytes, got {self.view.len}")
+        self.ring = <RingHead*>self.view.buf
+        self.free_list = <uint32_t*>calloc(slots, sizeof(uint32_t))
+        self.staged = <uint32_t*>calloc(slots, sizeof(uint32_t))
+        self.tags = <uint64_t*>calloc(slots, sizeof(uint64_t))
+        if self.free_list == NULL or self.staged == NULL or self.tags == NULL:
+            raise MemoryError
+        self.max_deaths = max_deaths
+        self.spill, self.unspill = spill, unspill
+        self.wake_fds = wake_fds if wake_fds is not None else [-1] * children
+        self.format(slots, slot_bytes, children)
+        self.learn(tasks)
+
+    def __dealloc__(self):
+        free(self.free_list)
+        free(self.staged)
+        free(self.tags)
+        free(self.rows)
+        free(self.index)
+        if self.view.buf != NULL:
+            PyBuffer_Release(&self.view)
+
+    cdef int format(self, uint32_t slots, uint32_t slot_bytes, uint32_t children) except -1:
+        cdef RingHead* ring = self.ring
+        cdef uint32_t i
+        memset(ring, 0, sizeof(RingHead))
+        ring.slots, ring.slot_bytes, ring.children = slots, slot_bytes, children
+        ring.queue_mask = ring.done_mask = power_of_two(slots) - 1
+        ring.at_heads = sizeof(RingHead)
+        ring.at_ready = ring.at_heads + children * (sizeof(ChildHead) + 4 * <uint64_t>(ring.done_mask + 1))
+        ring.at_slots = ring.at_ready + 8 * <uint64_t>(ring.queue_mask + 1)
+        for i in range(children):
+            memset(ring_child(ring, i), 0, sizeof(ChildHead))
+        for i in range(slots):
+            ring_slot(ring, i).state = slot_state(1, 0, SLOT_FREE)
+            self.free_list[slots - 1 - i] = i       # the lowest first, so that few pages are ever touched
+        self.free_n = slots
+        ring.magic = RING_MAGIC
+        return 0
+
+    cdef int learn(self, tasks) except -1:
+        # The task table: rows of (name, endings, early, hard_s, soft_s) and a hash index over the names.
+        cdef uint32_t i, at
+        cdef TaskRow* row
+        cdef const unsigned char* raw
+        self.names = [name for name, *_ in tasks]
+        self.tasks_n = len(self.names)
+        self.rows = <TaskRow*>calloc(self.tasks_n + 1, sizeof(TaskRow))
+        self.index_mask = power_of_two(2 * self.tasks_n + 1) - 1
+        self.index = <uint32_t*>calloc(self.index_mask + 1, sizeof(uint32_t))
+        if self.rows == NULL or self.index == NULL:
+            raise MemoryError
+        for i, (name, endings, early, hard_s, soft_s) in enumerate(tasks):
+            if len(endings) != OUTCOMES:
+                raise ValueError(f"task {name!r}: {OUTCOMES} endings wanted, got {len(endings)}")
+            row = &self.rows[i]
+            row.name, row.name_n = <const unsigned char*>PyBytes_AS_STRING(name), <uint32_t>len(name)
+            raw = <const unsigned char*>PyBytes_AS_STRING(endings)
+            memcpy(row.endings, raw, OUTCOMES)
+            row.early = early
+            row.hard_s = NAN if hard_s is None else hard_s
+            row.soft_s = NAN if soft_s is None else soft_s
+            at = hash_name(row.name, row.name_n) & self.index_mask
+            while self.index[at]:
+                at = (at + 1) & self.index_mask
+            self.index[at] = i + 1
+        return 0
+
+    cdef uint32_t find_task(self, Span name) noexcept nogil:
+        cdef uint32_t at = hash_name(name.p, name.n) & self.index_mask
+        cdef TaskRow* row
+        while self.index[at]:
+            row = &self.rows[self.index[at] - 1]
+            if row.name_n == name.n and memcmp(row.name, name.p, name.n) == 0:
+                return self.index[at] - 1
+            at = (at + 1) & self.index_mask
+        return NO_SLOT
+
+    # -- filling ------------------------------------------------------------------------------
+
+    @property
+    def free(self) -> int:
+        """Slots that a batch may still take."""
+        return self.free_n
+
+    @property
+    def in_hand(self) -> int:
+        """Deliveries that are staged, ready, running or done but not drained."""
+        return self.ring.slots - self.free_n
+
+    @property
+    def waiting(self) -> int:
+        """Deliveries released and not yet claimed."""
+        return fq_load64(&self.ring.tail) - fq_load64(&self.ring.head)
+
+    def stage(self, bytes queue, rows) -> list:
+        """Copy a batch into slots; return the rows that need a decision as (why, tag, deaths, content)."""
+        cdef list odd = []
+        cdef int why
+        for tag, deaths, content in rows:
+            why = self.put(queue, tag, deaths, content, False, 0.0)
+            if why:
+                odd.append((why, tag, deaths, content))
+        return odd
+
+    def stage_one(self, bytes queue, uint64_t tag, uint32_t deaths, bytes content, double expires_at=0.0) -> int:
+        """Stage a message that was decided upon: its eta, expiry and deaths are not asked again."""
+        return self.put(queue, tag, deaths, content, True, expires_at)
+
+    cdef int put(self, bytes queue, uint64_t tag, uint32_t deaths, bytes content, bint decided,
+                 double expires_at) except -1:
+        cdef Scan scan
+        cdef const unsigned char* p = <const unsigned char*>PyBytes_AS_STRING(content)
+        cdef uint32_t task, number
+        cdef Slot* slot
+        cdef TaskRow* row
+        if self.free_n == 0:
+            return ODD_FULL
+        if scan_content(p, PyBytes_GET_SIZE(content), &scan):
+            return ODD_MALFORMED
+        if scan.flags & SCAN_V1 or scan.id.p == NULL or scan.task.p == NULL:
+            return ODD_NO_TASK
+        task = self.find_task(scan.task)
+        if task == NO_SLOT:
+            return ODD_UNKNOWN_TASK
+        if scan.flags & BAD_HEADERS:
+            return ODD_BAD_HEADER
+        if not decided:
+            if deaths >= self.max_deaths:
+                return ODD_DEATHS
+            if scan.eta.p != NULL:
+                return ODD_ETA
+            if scan.expires.p != NULL:
+                return ODD_EXPIRES
+        row = &self.rows[task]
+        number = self.free_list[self.free_n - 1]
+        slot = ring_slot(self.ring, number)
+        slot.tag, slot.task, slot.deaths, slot.expires_at = tag, task, deaths, expires_at
+        slot.hard_s = row.hard_s if isnan(scan.hard_s) else scan.hard_s
+        slot.soft_s = row.soft_s if isnan(scan.soft_s) else scan.soft_s
+        slot.ignore_result = scan.ignore_result
+        slot.body_at = <uint32_t>(scan.body.p - p)
+        slot.id_at, slot.id_n = <uint32_t>(scan.id.p - p), scan.id.n
+        slot.effects_n = slot.effects_at = slot.started_ns = 0
+        slot.outcome = slot.soft_sent = 0
+        slot.flags = (SLOT_EARLY if row.early else 0) | (SLOT_JSON if is_plain_json(&scan) else 0)
+        if not (isnan(slot.hard_s) and isnan(slot.soft_s)):
+            slot.flags |= SLOT_LIMITED
+        if scan.parent_id.p != NULL or scan.group.p != NULL:
+            slot.flags |= SLOT_FAMILY
+        self.load(slot, queue, content)
+        self.free_n -= 1
+        self.limited += (slot.flags & SLOT_LIMITED) != 0
+        slot.state = slot_state(state_generation(slot.state) + 1, 0, SLOT_STAGED)
+        self.staged[self.staged_n] = number
+        self.staged_n += 1
+        return 0
+
+    cdef int load(self, Slot* slot, bytes queue, bytes content) except -1:
+        cdef unsigned char* payload = slot_payload(slot)
+        if PyBytes_GET_SIZE(queue) > 255:
+            raise ValueError(f"a queue name may have 255 bytes, {queue[:40]!r}... has {len(queue)}")
+        # Behind content and queue stay PATH_ROOM bytes: effects that do not fit leave the path of their file there.
+        if PyBytes_GET_SIZE(content) + PyBytes_GET_SIZE(queue) + PATH_ROOM > <Py_ssize_t>ring_payload(self.ring):
+            content = self.spill(content)
+            slot.flags |= SLOT_SPILLED
+            if PyBytes_GET_SIZE(content) + PyBytes_GET_SIZE(queue) + PATH_ROOM > <Py_ssize_t>ring_payload(self.ring):
+                self.unspill(content)
+                raise ValueError(f"the spill path {content!r} does not fit a slot")
+        slot.content_n = <uint32_t>PyBytes_GET_SIZE(content)
+        slot.queue_n = <uint32_t>PyBytes_GET_SIZE(queue)
+        memcpy(payload, PyBytes_AS_STRING(content), slot.content_n)
+        memcpy(payload + slot.content_n, PyBytes_AS_STRING(queue), slot.queue_n)
+        return 0
+
+    def early(self) -> list:
+        """Runs of staged tags whose task acks before it runs; settle them before `release`."""
+        cdef Py_ssize_t n = 0
+        cdef uint32_t i
+        cdef Slot* slot
+        for i in range(self.staged_n):
+            slot = ring_slot(self.ring, self.staged[i])
+            if slot.flags & SLOT_EARLY:
+                self.tags[n] = slot.tag
+                n += 1
+        return runs_of(self.tags, n)
+
+    def unstage(self) -> list:
+        """Forget what is staged, as when the settling before `release` failed; returns the runs of its tags."""
+        cdef Py_ssize_t n = 0
+        while self.staged_n:
+            self.staged_n -= 1
+            self.tags[n] = ring_slot(self.ring, self.staged[self.staged_n]).tag
+            n += 1
+            self.free_slot(self.staged[self.staged_n])
+        return runs_of(self.tags, n)
+
+    def release(self) -> int:
+        """Make the staged batch claimable and wake as many sleepers as it needs; returns its size."""
+        cdef uint32_t i, number, generation
+        cdef uint32_t n = self.staged_n
+        cdef uint64_t tail = self.ring.tail
+        cdef uint64_t* ready = ring_ready(self.ring)
+        cdef Slot* slot
+        for i in range(n):
+            number = self.staged[i]
+            slot = ring_slot(self.ring, number)
+            generation = <uint32_t>state_generation(slot.state)
+            fq_store64(&slot.state, slot_state(generation, 0, SLOT_READY))
+            ready[tail & self.ring.queue_mask] = <uint64_t>generation << 32 | number
+            tail += 1
+        self.staged_n = 0
+        fq_store64(&self.ring.tail, tail)
+        self.rouse(n)
+        return n
+
+    cdef int rouse(self, uint32_t most) except -1:
+        cdef uint32_t i
+        cdef ChildHead* child
+        fq_fence()
+        for i in range(self.ring.children):
+            if most == 0:
+                break
+            child = ring_child(self.ring, i)
+            if fq_load32(&child.asleep) and fq_swap32(&child.asleep, 0):
+                fq_rouse(&child.asleep, <int>self.wake_fds[i])
+                most -= 1
+        return 0
+
+    # -- emptying -----------------------------------------------------------------------------
+
+    def drain(self) -> tuple:
+        """Take all completions: (how many, ack runs, results, publishes, odd).
+
+        results: (task_id, state, meta). publishes: (queue, content, priority, run_at or None).
+        odd: (tag, deaths, task row, outcome, queue, content, early, reason), for endings other than an ack.
+        """
+        cdef list results = [], publishes = [], odd = []
+        cdef uint32_t c
+        cdef uint64_t head, tail
+        cdef Py_ssize_t count = 0, acks = 0
+        cdef ChildHead* child
+        cdef Slot* slot
+        cdef uint32_t number
+        for c in range(self.ring.children):
+            child = ring_child(self.ring, c)
+            head, tail = child.done_head, fq_load64(&child.done_tail)
+            while head != tail:
+                number = child_done(child)[head & self.ring.done_mask]
+                head += 1
+                slot = ring_slot(self.ring, number)
+                count += 1
+                reason = self.read_effects(slot, results, publishes) if slot.effects_n else None
+                if self.rows[slot.task].endings[slot.outcome & (OUTCOMES - 1)] != END_ACK:
+                    odd.append(self.describe(slot, reason))
+                elif not slot.flags & SLOT_EARLY:
+                    self.tags[acks] = slot.tag
+                    acks += 1
+                self.free_slot(number)
+            child.done_head = head
+        return count, runs_of(self.tags, acks), results, publishes, odd
+
+    cdef int free_slot(self, uint32_t number) except -1:
+        cdef Slot* slot = ring_slot(self.ring, number)
+        cdef unsigned char* payload = slot_payload(slot)
+        if FASTQ_DEBUG and state_phase(slot.state) == SLOT_FREE:
+            raise AssertionError(f"slot {number} is freed twice")
+        if slot.flags & SLOT_SPILLED:
+            self.unspill(PyBytes_FromStringAndSize(<char*>payload, slot.content_n))
+        self.limited -= (slot.flags & SLOT_LIMITED) != 0
+        fq_store64(&slot.state, slot_state(state_generation(slot.state), 0, SLOT_FREE))
+        self.free_list[self.free_n] = number
+        self.free_n += 1
+        return 0
+
+    cdef bytes content_of(self, Slot* slot):
+        cdef bytes raw = PyBytes_FromStringAndSize(<char*>slot_payload(slot), slot.content_n)
+        if slot.flags & SLOT_SPILLED:
+            with open(raw, "rb") as file:
+                return file.read()
+        return raw
+
+    cdef tuple describe(self, Slot* slot, reason=None):
+        cdef bytes queue = PyBytes_FromStringAndSize(<char*>slot_payload(slot) + slot.content_n, slot.queue_n)
+        return (slot.tag, slot.deaths, slot.task, slot.outcome, queue.decode(), self.content_of(slot),
+                (slot.flags & SLOT_EARLY) != 0, reason)
+
+    cdef object read_effects(self, Slot* slot, list results, list publishes):
+        cdef bytes raw = PyBytes_FromStringAndSize(<char*>slot_payload(slot) + slot.effects_at, slot.effects_n)
+        if slot.flags & SLOT_OUT_SPILLED:
+            path = raw
+            with open(path, "rb") as file:
+                raw = file.read()
+            self.unspill(path)
+        return parse_effects(raw, results, publishes)
+
+    # -- watching -----------------------------------------------------------------------------
+
+    def doze(self) -> bool:
+        """Say that the supervisor is about to sleep; False when there are completions already."""
+        cdef uint32_t c
+        cdef ChildHead* child
+        fq_swap32(&self.ring.parent_asleep, 1)
+        for c in range(self.ring.children):
+            child = ring_child(self.ring, c)
+            if child.done_head != fq_load64(&child.done_tail):
+                fq_store32(&self.ring.parent_asleep, 0)
+                return False
+        return True
+
+    def awake(self) -> None:
+        """Say that the supervisor looks for completions by itself again."""
+        fq_store32(&self.ring.parent_asleep, 0)
+
+    def stop(self) -> None:
+        """Let no child claim anything more, and wake those who sleep."""
+        fq_store32(&self.ring.stop, 1)
+        self.rouse(self.ring.children)
+
+    def take_back(self, int most=-1) -> tuple:
+        """Take un-started deliveries out of the children's reach: (tag runs, [(queue, content)] acked early)."""
+        cdef list early = []
+        cdef Py_ssize_t n = 0
+        cdef uint32_t number
+        cdef Slot* slot
+        while most < 0 or n + len(early) < most:
+            number = ring_claim(self.ring, BACK_CHILD, SLOT_CLAIMED)
+            if number == NO_SLOT:
+                break
+            slot = ring_slot(self.ring, number)
+            if slot.flags & SLOT_EARLY:
+                described = self.describe(slot)
+                early.append((described[4], described[5]))
+            else:
+                self.tags[n] = slot.tag
+                n += 1
+            self.free_slot(number)
+        return runs_of(self.tags, n), early
+
+    def running(self, int child=-1) -> list:
+        """The slots that *child* (any, when -1) runs: (child, task row, tag, task id, seconds since its start)."""
+        cdef uint32_t i
+        cdef Slot* slot
+        cdef uint64_t state
+        cdef list found = []
+        for i in range(self.ring.slots):
+            slot = ring_slot(self.ring, i)
+            state = fq_load64(&slot.state)
+            if state_phase(state) == SLOT_CLAIMED and (child < 0 or state_child(state) == <uint32_t>child):
+                content = self.content_of(slot)
+                found.append((state_child(state), slot.task, slot.tag,
+                              content[slot.id_at:slot.id_at + slot.id_n].decode(errors="replace"), ran_s(slot)))
+        return found
+
+    def bury(self, int child) -> list:
+        """Take what a dead child ran, as `drain`'s odd rows; what it had finished waits for the next drain."""
+        cdef uint32_t i
+        cdef Slot* slot
+        cdef uint64_t state, at
+        cdef ChildHead* own = ring_child(self.ring, child)
+        cdef list lost = []
+        cdef bint told
+        for i in range(self.ring.slots):
+            slot = ring_slot(self.ring, i)
+            state = fq_load64(&slot.state)
+            if state_child(state) != <uint32_t>child:
+                continue
+            if state_phase(state) == SLOT_CLAIMED:
+                lost.append(self.describe(slot))
+                self.free_slot(i)
+            elif state_phase(state) == SLOT_DONE:
+                told = False
+                at = own.done_head
+                while at != own.done_tail:
+                    told = told or child_done(own)[at & self.ring.done_mask] == i
+                    at += 1
+                if not told:        # it died between finishing and telling
+                    child_done(own)[own.done_tail & self.ring.done_mask] = i
+                    own.done_tail += 1
+        fq_store32(&own.asleep, 0)
+        fq_store32(&own.is_up, 0)
+        return lost
+
+    def is_up(self, int child) -> bool:
+        """True when the process that is the child now has come as far as its loop."""
+        return fq_load32(&ring_child(self.ring, child).is_up) != 0
+
+    def overdue(self) -> tuple:
+        """([(child, is_hard, task row, tag, limit_s)], seconds until the next limit or None)."""
+        cdef uint32_t i, child
+        cdef Slot* slot
+        cdef uint64_t state
+        cdef double ran, left, soonest = NAN
+        cdef list over = []
+        if self.limited == 0:
+            return over, None
+        for i in range(self.ring.slots):
+            slot = ring_slot(self.ring, i)
+            state = fq_load64(&slot.state)
+            if not slot.flags & SLOT_LIMITED or state_phase(state) not in (SLOT_CLAIMED, SLOT_READY):
+                continue
+            child = state_child(state)
+            ran = 0.0 if state_phase(state) == SLOT_READY else ran_s(slot)
+            if ran > 0.0 and slot.hard_s <= ran:
+                over.append((child, True, slot.task, slot.tag, slot.hard_s))
+                continue
+            if ran > 0.0 and slot.soft_s <= ran and not slot.soft_sent:
+                slot.soft_sent = 1
+                ring_child(self.ring, child).soft_run = state_generation(state) << 32 | i
+                over.append((child, False, slot.task, slot.tag, slot.soft_s))
+            left = slot.hard_s - ran
+            if not slot.soft_sent and not isnan(slot.soft_s) and not slot.soft_s - ran > left:
+                left = slot.soft_s - ran
+            if not isnan(left) and not left > soonest:
+                soonest = left
+        return over, None if isnan(soonest) else soonest
+
+    def load_of(self) -> tuple:
+        """(runs, seconds spent in tasks) over all children since the start."""
+        cdef uint64_t runs = 0, busy = 0
+        cdef uint32_t c
+        for c in range(self.ring.children):
+            runs += ring_child(self.ring, c).runs
+            busy += ring_child(self.ring, c).busy_ns
+        return runs, busy * 1e-9
+
+
+cdef inline int need(Py_ssize_t at, Py_ssize_t n, Py_ssize_t size) except -1:
+    if n > size - at:
+        raise FrameError(f"effects are cut off at byte {at}: {n} wanted, {size - at} there")
+    return 0
+
+
+def parse_effects(bytes raw, list results, list publishes):
+    """Append the records of packed effects to *results* and *publishes*; return the reason, if there is one."""
+    cdef const unsigned char* p = <const unsigned char*>PyBytes_AS_STRING(raw)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(raw), at = 0
+    cdef uint8_t kind, small
+    cdef uint16_t id_n
+    cdef uint32_t n
+    cdef double run_at
+    cdef object reason = None
+    while at < size:
+        kind = p[at]
+        at += 1
+        need(at, 1, size)
+        small = p[at]
+        at += 1
+        if kind == EFFECT_RESULT:
+            need(at, small, size)
+            state = PyBytes_FromStringAndSize(<const char*>p + at, small).decode()
+            at += small
+        elif kind == EFFECT_PUBLISH:
+            need(at, 8, size)
+            memcpy(&run_at, p + at, 8)
+            at += 8
+        elif kind != EFFECT_REASON:
+            raise FrameError(f"effects hold an unknown record {kind} at byte {at - 2}")
+        need(at, 2, size)
+        memcpy(&id_n, p + at, 2)
+        at += 2
+        need(at, <Py_ssize_t>id_n + 4, size)
+        name = PyBytes_FromStringAndSize(<const char*>p + at, id_n).decode()
+        at += id_n
+        memcpy(&n, p + at, 4)
+        at += 4
+        need(at, n, size)
+        data = PyBytes_FromStringAndSize(<const char*>p + at, n)
+        at += n
+        if kind == EFFECT_RESULT:
+            results.append((name, state, data))
+        elif kind == EFFECT_PUBLISH:
+            publishes.append((name, data, small, None if isnan(run_at) else run_at))
+        else:
+            reason = name
+    return reason

@@ -1,0 +1,35 @@
+"""What a run leaves besides its outcome, packed for the way from the child to the supervisor.
+
+The layout stands in ext/effects.pxd; the reader is compiled (`fastq._ext.ring.parse_effects`).
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+
+from fastq.types import Message
+
+_NAME = struct.Struct("=H")
+_DATA = struct.Struct("=I")
+_PUBLISH = struct.Struct("=cBd")
+
+
+def pack_result(task_id: str, state: str, meta: bytes) -> bytes:
+    """Pack a result to store."""
+    name, word = task_id.encode(), state.encode()
+    return b"R" + bytes((len(word),)) + word + _NAME.pack(len(name)) + name + _DATA.pack(len(meta)) + meta
+
+
+def pack_message(message: Message) -> bytes:
+    """Pack a message to publish together with the ack."""
+    queue = message.queue.encode()
+    run_at = math.nan if message.run_at is None else message.run_at
+    return (_PUBLISH.pack(b"P", message.priority, run_at) + _NAME.pack(len(queue)) + queue
+            + _DATA.pack(len(message.content)) + message.content)
+
+
+def pack_reason(reason: str) -> bytes:
+    """Pack why the message is to be dead-lettered; the text is cut at 1,000 characters."""
+    text = reason[:1000].encode(errors="replace")
+    return b"W\0" + _NAME.pack(len(text)) + text + _DATA.pack(0)
