@@ -1,0 +1,141 @@
+"""Messages that the compiled scan could not just pass on: each gets a decision here, and an ending.
+
+Runs in the supervisor, so no user code runs here: bodies stay closed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+from fastq._ext import envelope
+from fastq._ext.ring import Ring
+from fastq.exceptions import InvalidTaskError, NotRegistered, TaskRevokedError, WireError
+from fastq.types import Endings, Message
+from fastq.wire.message import upgrade
+from fastq.worker.outcome import Odd
+from fastq.worker.verdict import Verdicts
+
+logger = logging.getLogger("celery.worker.consumer")
+
+Row = tuple[int, int, int, bytes]
+"""(why, tag, deaths, content), as `Ring.stage` returns it."""
+
+
+def parse_time(text: str) -> float:
+    """Return Unix seconds of an ISO 8601 text; a time without offset is UTC.
+
+    Raises ValueError.
+    """
+    moment = datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith(("Z", "z")) else text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return moment.timestamp()
+
+
+class Decider:
+    """Decides about one odd message at a time, into an `Endings`."""
+
+    def __init__(self, ring: Ring, verdicts: Verdicts, max_deaths: int) -> None:
+        self._ring = ring
+        self._verdicts = verdicts
+        self._max_deaths = max_deaths
+        self._table: dict[Odd, Callable[[str, int, int, bytes, Endings], None]] = {
+            Odd.MALFORMED: self._malformed,
+            Odd.NO_TASK: self._no_task,
+            Odd.UNKNOWN_TASK: self._unknown_task,
+            Odd.DEATHS: self._too_many_deaths,
+            Odd.BAD_HEADER: self._bad_header,
+            Odd.ETA: self._timed,
+            Odd.EXPIRES: self._timed,
+            Odd.FULL: self._full,
+        }
+
+    def decide(self, queue: str, row: Row, endings: Endings) -> None:
+        """Give the message an ending, or stage it after all."""
+        why, tag, deaths, content = row
+        self._table[Odd(why)](queue, tag, deaths, content, endings)
+
+    def _dead(self, queue: str, tag: int, reason: str, endings: Endings) -> None:
+        logger.error("Message %d of queue %r goes to the dead letters: %s", tag, queue, reason)
+        endings.dead.append((tag, reason))
+
+    def _malformed(self, queue: str, tag: int, deaths: int, content: bytes, endings: Endings) -> None:
+        try:
+            envelope.unpack(content)
+        except WireError as error:
+            self._dead(queue, tag, f"malformed: {error}", endings)
+        else:
+            self._dead(queue, tag, "malformed: the envelope cannot be scanned", endings)
+
+    def _no_task(self, queue: str, tag: int, deaths: int, content: bytes, endings: Endings) -> None:
+        try:
+            upgraded = upgrade(content)
+        except (WireError, InvalidTaskError) as error:
+            self._dead(queue, tag, f"not a task message: the headers 'task' and 'id' are missing, and as a message of "
+                                   f"protocol 1 it is none either: {error}", endings)
+            return
+        for row in self._ring.stage(queue.encode(), [(tag, deaths, upgraded)]):
+            self.decide(queue, row, endings)
+
+    def _unknown_task(self, queue: str, tag: int, deaths: int, content: bytes, endings: Endings) -> None:
+        _, headers, _ = envelope.unpack(content)
+        name = headers["task"]
+        known = self._verdicts.nearest_task(name)
+        hint = f"; did you mean {known!r}?" if known else ""
+        self._verdicts.failed(headers, NotRegistered(name), endings)
+        self._dead(queue, tag, f"unknown task {name!r}: no module that this worker imports registers it{hint}", endings)
+
+    def _too_many_deaths(self, queue: str, tag: int, deaths: int, content: bytes, endings: Endings) -> None:
+        self._verdicts.lost(content, deaths, endings)
+        self._dead(queue, tag, f"poison: it killed {deaths} workers or children", endings)
+
+    def _bad_header(self, queue: str, tag: int, deaths: int, content: bytes, endings: Endings) -> None:
+        _, headers, _ = envelope.unpack(content)
+        reason = bad_header(headers)
+        self._verdicts.failed(headers, InvalidTaskError(reason), endings)
+        self._dead(queue, tag, f"bad header: {reason}", endings)
+
+    def _timed(self, queue: str, tag: int, deaths: int, content: bytes, endings: Endings) -> None:
+        if deaths >= self._max_deaths:
+            self._too_many_deaths(queue, tag, deaths, content, endings)
+            return
+        properties, headers, _ = envelope.unpack(content)
+        try:
+            eta = parse_time(headers["eta"]) if headers.get("eta") else 0.0
+            expires = parse_time(headers["expires"]) if headers.get("expires") else 0.0
+        except ValueError:
+            self._bad_header(queue, tag, deaths, content, endings)
+            return
+        now = time.time()
+        if expires and expires <= now:
+            self._verdicts.revoked(headers, TaskRevokedError("expired"), endings)
+            endings.ack.append((tag, tag))
+        elif eta > now:
+            # It waits in the broker, not here; one step replaces the message by its future self.
+            endings.publish.append(Message(queue, content, int(properties.get("priority") or 0), eta))
+            endings.ack.append((tag, tag))
+        elif self._ring.stage_one(queue.encode(), tag, deaths, content, expires):
+            endings.back.append((tag, tag))
+
+    def _full(self, queue: str, tag: int, deaths: int, content: bytes, endings: Endings) -> None:
+        endings.back.append((tag, tag))
+
+
+def bad_header(headers: dict[str, Any]) -> str:
+    """Return which header of a task message makes no sense, and what it should be."""
+    limits = headers.get("timelimit")
+    if limits is not None and not (isinstance(limits, (list, tuple)) and len(limits) == 2
+                                   and all(isinstance(limit, (int, float, type(None))) for limit in limits)):
+        return f"timelimit is {limits!r}, not [hard, soft] in seconds"
+    for name in ("eta", "expires"):
+        value = headers.get(name)
+        if value is not None:
+            try:
+                parse_time(value)
+            except (TypeError, ValueError, AttributeError):
+                return f"{name} is {value!r}, not an ISO 8601 time"
+    return f"retries is {headers.get('retries')!r}, not a small whole number"

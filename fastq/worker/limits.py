@@ -1,0 +1,40 @@
+"""Time limits: the supervisor looks at the clock, the child only hears about it.
+
+Soft: the child gets SIGUSR1 and raises SoftTimeLimitExceeded inside the task. Hard: the child is
+killed, its task is settled as HARD_LIMIT, and a successor takes its place.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+
+from fastq._ext.ring import Ring
+from fastq.pool.prefork import Prefork
+from fastq.worker.settle import Settler
+
+logger = logging.getLogger("celery.worker.request")
+
+
+class TimeLimits:
+    """Enforces the limits of everything that runs."""
+
+    def __init__(self, ring: Ring, children: Prefork, settler: Settler, names: list[str]) -> None:
+        self._ring = ring
+        self._children = children
+        self._settler = settler
+        self._names = names
+
+    def enforce(self) -> float | None:
+        """Act on every limit that has passed; returns the seconds until the next one, or None."""
+        over, due = self._ring.overdue()
+        for child, is_hard, task, tag, limit_s in over:
+            name = self._names[task]
+            if is_hard:
+                if self._settler.condemn(child, tag, limit_s):
+                    logger.error("Hard time limit (%ss) exceeded for %s; killing child %d", limit_s, name, child)
+                    self._children.signal(child, signal.SIGKILL)
+            else:
+                logger.warning("Soft time limit (%ss) exceeded for %s", limit_s, name)
+                self._children.signal(child, signal.SIGUSR1)
+        return due

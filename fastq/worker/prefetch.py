@@ -1,0 +1,60 @@
+"""How many deliveries to hold: enough that no child waits, and not one more.
+
+Tasks of a microsecond want hundreds in hand, tasks of a minute none beyond the free children. The
+run time is measured, so nobody has to choose. A multiplier that the user set still wins.
+"""
+
+from __future__ import annotations
+
+LOOKAHEAD_S = 0.02
+"""Work to have in hand per child: a few broker turns, yet too little for anybody to wait behind."""
+SMOOTHING = 0.3
+
+
+class Prefetch:
+    """The window of deliveries in hand, from measured run times.
+
+    Example:
+        >>> window = Prefetch(children=2, most=1024)
+        >>> window.observe(runs=1000, busy_s=0.001)
+        >>> window.size
+        1024
+        >>> for _ in range(20): window.observe(runs=1, busy_s=60.0)
+        >>> window.size
+        2
+    """
+
+    def __init__(self, children: int, most: int, multiplier: int | None = None) -> None:
+        self.children = children
+        self.most = max(most, children)
+        self._fixed = None if multiplier is None else (children * multiplier or self.most)
+        self._mean_s: float | None = None
+        self.size = min(self.most, self._fixed if self._fixed is not None else 2 * children)
+
+    def observe(self, runs: int, busy_s: float) -> None:
+        """Take note that *runs* tasks took *busy_s* seconds together."""
+        if self._fixed is not None or runs <= 0:
+            return
+        mean = busy_s / runs
+        # Slower is believed at once, since holding too much makes others wait; faster step by step.
+        if self._mean_s is None or mean > self._mean_s:
+            self._mean_s = mean
+        else:
+            self._mean_s += (mean - self._mean_s) * SMOOTHING
+        ahead = int(LOOKAHEAD_S / self._mean_s) if self._mean_s > 0 else self.most
+        self.size = min(self.most, self.children * (1 + ahead))
+
+    def limit(self, most: int) -> None:
+        """Never hold more than *most* from now on."""
+        self.most = min(self.most, most)
+        self.size = min(self.size, self.most)
+
+    def narrow(self) -> None:
+        """Hold only what the children run: they have been busy for too long."""
+        if self._fixed is None:
+            self._mean_s = LOOKAHEAD_S * 2
+            self.size = self.children
+
+    def credit(self, in_hand: int) -> int:
+        """Return how many deliveries to ask for; 0 until half of the window is used up."""
+        return self.size - in_hand if in_hand <= self.size // 2 or in_hand < self.children else 0

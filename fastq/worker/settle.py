@@ -1,0 +1,153 @@
+"""From what the children report to how the deliveries end.
+
+The ring settles what is acked by itself; here come the rest: dead letters, requeues, and what a
+killed or crashed child leaves behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+from fastq import points
+from fastq._ext import envelope
+from fastq._ext.ring import Ring
+from fastq.exceptions import TimeLimitExceeded, WorkerLostError
+from fastq.types import Endings, Message, Result
+from fastq.worker.outcome import Ending, Outcome
+from fastq.worker.verdict import Verdicts
+
+logger = logging.getLogger("celery.worker.request")
+
+Odd = tuple[int, int, int, int, str, bytes, bool, "str | None"]
+"""(tag, deaths, task row, outcome, queue, content, acked early, reason), as the ring describes a slot."""
+
+
+class Settler:
+    """Collects the endings of one turn of the worker's loop."""
+
+    def __init__(self, ring: Ring, rows: Sequence[bytes], verdicts: Verdicts, *,
+                 max_deaths: int, result_expires_s: float | None) -> None:
+        self._ring = ring
+        self._rows = rows
+        self._verdicts = verdicts
+        self._max_deaths = max_deaths
+        self._expires_s = result_expires_s
+        self._condemned: dict[int, tuple[int, float]] = {}
+        self.endings = Endings()
+        self.finished = 0
+
+    def collect(self) -> int:
+        """Take every completion out of the ring; returns how many there were."""
+        count, acks, results, publishes, odd = self._ring.drain()
+        if count == 0:
+            return 0
+        self.finished += count
+        endings = self.endings
+        endings.ack += acks
+        if results:
+            expires_at = None if self._expires_s is None else time.time() + self._expires_s
+            endings.results += [Result(task_id, state, meta, expires_at) for task_id, state, meta in results]
+        for queue, content, priority, run_at in publishes:
+            endings.publish.append(Message(queue, content, priority, run_at))
+        for row in odd:
+            self._end(row)
+        return count
+
+    def take(self) -> Endings:
+        """Return what was collected, and start anew."""
+        endings, self.endings = self.endings, Endings()
+        return endings
+
+    def give_again(self, endings: Endings) -> None:
+        """Keep endings that the broker did not take, for the next turn."""
+        newer = self.take()
+        for name in ("ack", "back", "lost", "dead", "publish", "results"):
+            getattr(endings, name).extend(getattr(newer, name))
+        self.endings = endings
+
+    def condemn(self, child: int, tag: int, limit_s: float) -> bool:
+        """Remember that *child* is to be killed, for *tag* is over its hard limit; False if it was known already."""
+        known = self._condemned.get(child)
+        self._condemned[child] = tag, limit_s
+        return known != (tag, limit_s)
+
+    def bury(self, child: int, cause: str) -> int:
+        """End what a dead child ran; returns how many runs were lost."""
+        lost = self._ring.bury(child)
+        condemned, limit_s = self._condemned.pop(child, (None, None))
+        for row in lost:
+            if condemned is None:
+                self._lose(row, cause)
+            elif condemned == row[0]:
+                self._lose(row, cause, limit_s)
+            else:
+                # The one over its limit ended just before the kill, and this one had begun: not its fault.
+                self._let_go(row, cause)
+        self.collect()
+        points.reach("buried")
+        return len(lost)
+
+    def let_go(self, child: int, why: str) -> None:
+        """End what a child ran that was killed on purpose: neither done nor dead, it goes back as it was."""
+        for row in self._ring.bury(child):
+            self._let_go(row, why)
+
+    def _let_go(self, row: Odd, why: str) -> None:
+        tag, _, _, _, _, content, early, _ = row
+        if early:
+            # It may have done half of its work, and whoever acks early asks for one run at most.
+            self._verdicts.failed_content(content, WorkerLostError(why), self.endings)
+        else:
+            self.endings.back.append((tag, tag))
+
+    def take_back(self) -> int:
+        """Give back what was released and not started; returns how many."""
+        runs, early = self._ring.take_back()
+        self.endings.back += runs
+        self.endings.publish += [again(queue, content) for queue, content in early]
+        return sum(last - first + 1 for first, last in runs) + len(early)
+
+    def _end(self, row: Odd) -> None:
+        tag, _, task, outcome, queue, content, early, reason = row
+        ending = Ending(self._rows[task][outcome])
+        if ending is Ending.TAIL:
+            self.endings.publish.append(again(queue, content))
+        elif ending is Ending.DEAD and not early:
+            self._dead(tag, queue, reason or Outcome(outcome).name.lower().replace("_", " "))
+            return
+        if not early:
+            self.endings.ack.append((tag, tag))
+
+    def _lose(self, row: Odd, cause: str, limit_s: float | None = None) -> None:
+        tag, deaths, task, _, queue, content, early, _ = row
+        outcome = Outcome.LOST if limit_s is None else Outcome.HARD_LIMIT
+        ending = Ending(self._rows[task][outcome])
+        if limit_s is not None:
+            self._verdicts.failed_content(content, TimeLimitExceeded(limit_s), self.endings)
+        elif ending is not Ending.LOSE or early:
+            self._verdicts.failed_content(content, WorkerLostError(cause), self.endings)
+        if early:
+            return
+        if ending is Ending.LOSE and deaths + 1 < self._max_deaths:
+            logger.warning("Task of message %d goes back to queue %r: %s (death %d of %d)",
+                           tag, queue, cause, deaths + 1, self._max_deaths)
+            self.endings.lost.append(tag)
+        elif ending is Ending.LOSE:
+            self._verdicts.lost(content, deaths + 1, self.endings)
+            self._dead(tag, queue, f"poison: it killed {deaths + 1} children, the last: {cause}")
+        elif ending is Ending.DEAD:
+            self._dead(tag, queue, f"hard time limit of {limit_s} s exceeded")
+        else:
+            self.endings.ack.append((tag, tag))
+
+    def _dead(self, tag: int, queue: str, why: str) -> None:
+        logger.error("Message %d of queue %r goes to the dead letters: %s", tag, queue, why)
+        self.endings.dead.append((tag, why))
+
+
+def again(queue: str, content: bytes) -> Message:
+    """Return the message that puts *content* at the end of its queue, at its own priority."""
+    properties, _, _ = envelope.unpack(content)
+    return Message(queue, content, int(properties.get("priority") or 0))

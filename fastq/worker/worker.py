@@ -1,0 +1,356 @@
+"""The worker: composition root, boot order, main loop, shutdown order. All of it can be read here.
+
+Boot: tasks, shared memory, children, broker, loop. Shutdown: fetch nothing, hand back what has not
+started, let tasks finish while acks and heartbeats go on, stop the children, leave the broker.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from fastq import log, proc, signals, transport
+from fastq._ext.execute import Executor
+from fastq._ext.ring import Ring, ring_size
+from fastq.exceptions import BrokerGone, LeaseLost, NotHeld, PoolError, TransportError
+from fastq.pool.prefork import Ended, Prefork
+from fastq.pool.shared import SLOT_BYTES, SLOTS, Spill, shared_block, wake_pair
+from fastq.transport.base import Transport
+from fastq.types import Result
+from fastq.worker import child, options, outcome, settle
+from fastq.worker.consumer import Consumer
+from fastq.worker.decide import Decider
+from fastq.worker.limits import TimeLimits
+from fastq.worker.loop import Sleeper
+from fastq.worker.prefetch import Prefetch
+from fastq.worker.settle import Settler
+from fastq.worker.shutdown import Stop, StopWish
+from fastq.worker.verdict import Verdicts
+
+logger = logging.getLogger("celery.worker")
+
+IDLE_S = 5.0
+RETRY_FIRST_S, RETRY_MOST_S = 0.05, 5.0
+CHILD_EXIT_S = 10.0
+SOLO_LEASE_S = 86_400.0
+
+
+class Worker:
+    """Runs an app's tasks until it is told to stop.
+
+    ``run()`` works in the main thread, with signal handlers, and in any other without them; then
+    ``stop()`` ends it::
+
+        worker = Worker(app, concurrency=2)
+        sys.exit(worker.run())
+    """
+
+    def __init__(
+        self, app: Any, *, hostname: str | None = None, queues: Sequence[str] | None = None,
+        concurrency: int | None = None, pool: str | None = None, loglevel: int | str | None = None,
+        logfile: str | None = None, pidfile: str | None = None, time_limit: float | None = None,
+        soft_time_limit: float | None = None, max_tasks_per_child: int | None = None,
+        max_memory_per_child: int | None = None, quiet: bool = False,
+    ) -> None:
+        self.app = app
+        self.options = options.complete(
+            app, hostname=hostname, queues=queues, concurrency=concurrency, pool=pool, time_limit=time_limit,
+            soft_time_limit=soft_time_limit, max_tasks_per_child=max_tasks_per_child,
+            max_memory_per_child=max_memory_per_child)
+        self.quiet = quiet
+        self._loglevel, self._logfile, self._pidfile = loglevel, logfile, pidfile
+        self.wish = StopWish()
+        self._shutdown: list[Callable[[], object]] = []
+
+    @property
+    def hostname(self) -> str:
+        """The node name."""
+        return self.options.hostname
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues it consumes."""
+        return self.options.queues
+
+    @property
+    def concurrency(self) -> int:
+        """How many children it has."""
+        return self.options.concurrency
+
+    @property
+    def pool(self) -> str:
+        """The kind of its pool."""
+        return self.options.pool
+
+    def stop(self, how: Stop = Stop.WARM) -> None:
+        """Ask the worker to stop; safe from any thread."""
+        self.wish.ask(how)
+
+    # -- boot and shutdown, in order ---------------------------------------------------------------
+
+    def run(self) -> int:
+        """Boot, work, shut down; returns the exit code: 0 after a warm shutdown."""
+        is_main = threading.current_thread() is threading.main_thread()
+        with proc.Pidfile(self._pidfile) if self._pidfile else nullcontext():
+            self._set_up_logging()
+            with self.wish.signals() if is_main else nullcontext():
+                try:
+                    self._boot()
+                    self._work()
+                except PoolError as error:
+                    logger.critical("%s", error)
+                    self.wish.ask(Stop.FAILED)
+                finally:
+                    self._shut_down()
+        return self.wish.now.exit_code
+
+    def _boot(self) -> None:
+        signals.worker_init.send(sender=self)
+        self._load_tasks()
+        for start, stop in (
+            (self._make_ring, self._free_ring),
+            (self._start_children, self._stop_children),
+            (self._open_broker, self._leave_broker),
+        ):
+            start()
+            self._shutdown.append(stop)
+        # The children end before the broker is left: what they report is still settled.
+        self._shutdown[1:] = reversed(self._shutdown[1:])
+        logger.info("%s ready.", self.hostname)
+        signals.worker_ready.send(sender=self)
+
+    def _shut_down(self) -> None:
+        signals.worker_shutting_down.send(sender=self.hostname, sig=None, how=self.wish.now.name.lower(),
+                                          exitcode=self.wish.now.exit_code)
+        for step in reversed(self._shutdown):
+            try:
+                step()
+            except Exception:
+                # The steps after it free what others wait for.
+                logger.exception("Shutdown: %s failed", step)
+                self.wish.ask(Stop.FAILED)
+        signals.worker_shutdown.send(sender=self)
+
+    # -- boot ----------------------------------------------------------------------------------
+
+    def _set_up_logging(self) -> None:
+        conf = self.app.conf
+        logfile = proc.expand_node(self._logfile, self.hostname) if self._logfile else None
+        ours = log.setup(
+            self._loglevel, logfile, format=conf.worker_log_format, task_format=conf.worker_task_log_format,
+            colorize=conf.worker_log_color, hijack_root=bool(conf.worker_hijack_root_logger))
+        if ours and conf.worker_redirect_stdouts:
+            log.redirect_stdouts(conf.worker_redirect_stdouts_level)
+
+    def _load_tasks(self) -> None:
+        self.app.import_tasks()
+        self._tasks = [self.app.tasks[name] for name in sorted(self.app.tasks)]
+        self._traits = {task.name: task.traits for task in self._tasks}
+        self._codec = self.app.result_codec if self.app.result_url else None
+
+    def _make_ring(self) -> None:
+        told = self.options
+        self._rows = [outcome.endings(outcome.AckRules(
+            traits.acks_late, traits.acks_on_failure, traits.acks_on_timeout, bool(traits.reject_on_worker_lost),
+        )) for traits in self._traits.values()]
+        table = [(name.encode(), row, not traits.acks_late, traits.time_limit or told.time_limit,
+                  traits.soft_time_limit or told.soft_time_limit)
+                 for (name, traits), row in zip(self._traits.items(), self._rows, strict=True)]
+        self._memory = shared_block(ring_size(SLOTS, SLOT_BYTES, told.concurrency))
+        self._spill = Spill()
+        self._ring = Ring(self._memory, slots=SLOTS, slot_bytes=SLOT_BYTES, children=told.concurrency, tasks=table,
+                          spill=self._spill.put, unspill=Spill.drop, max_deaths=told.max_deaths)
+        self._wake_in, self._wake_out = wake_pair()
+        verdicts = Verdicts(self._codec, self._traits, self.hostname, told.result_expires_s)
+        self._settler = Settler(self._ring, self._rows, verdicts, max_deaths=told.max_deaths,
+                                result_expires_s=told.result_expires_s)
+        self._decider = Decider(self._ring, verdicts, told.max_deaths)
+        self._prefetch = Prefetch(told.concurrency, SLOTS, told.prefetch_multiplier)
+        self._sleeper = Sleeper(self._ring, self._wake_in)
+        self.wish.on_wish(self._sleeper.wake)
+
+    def _start_children(self) -> None:
+        told = self.options
+        spec = child.ChildSpec(
+            app=self.app, tasks=self._tasks, ring=self._memory, wake_fd=self._wake_out, hostname=self.hostname,
+            codec=self._codec, accept=self.app.conf.accept_content, spill=self._spill, parent_pid=os.getpid(),
+            store_now=self._store_now if self._codec else None, max_tasks=told.max_tasks_per_child,
+            max_memory_kib=told.max_memory_per_child)
+        self._children: Prefork | None = None
+        self._solo: Executor | None = None
+        if told.pool == "solo":
+            self._solo = child.make_executor(spec, 0)
+            self._limits = None
+            return
+        self._children = Prefork(told.concurrency, lambda index: child.main(spec, index))
+        self._limits = TimeLimits(self._ring, self._children, self._settler, list(self._traits))
+        self._children.watch(self._sleeper.poller)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._children.start()
+
+    def _store_now(self, task_id: str, state: str, meta: bytes) -> None:
+        self.app.backend.put([Result(task_id, state, meta, self._expires_at())])
+
+    def _expires_at(self) -> float | None:
+        expires_s = self.options.result_expires_s
+        return None if expires_s is None else time.time() + expires_s
+
+    def _open_broker(self) -> None:
+        self._transport: Transport = transport.open(
+            self.app.broker_url,
+            {"death_limit": self.options.max_deaths, **(self.app.conf.broker_transport_options or {})})
+        separate = self.app.result_url if self._codec else None
+        if self._transport.caps.stores_results and separate == self.app.broker_url:
+            separate = None
+        store = self.app.backend if separate else None
+        self._consumer = Consumer(self._transport, self._ring, self._settler, self._decider, self._prefetch, store)
+        self._attach()
+
+    def _attach(self) -> None:
+        # A solo worker cannot renew while its task runs; its death still shows at once.
+        lease_s = SOLO_LEASE_S if self._solo else self.options.lease_s
+        self._transport.attach(self.hostname, self.queues, lease_s)
+        self._is_cut_off = False
+        self._sleeper.hear(self._transport.fileno())
+        self._keep_at = time.monotonic() + lease_s / 3
+        self._lease_s = lease_s
+        self._consumer.wake()
+
+    # -- work ----------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while not self._is_done():
+            with self._patience():
+                if self._is_cut_off:
+                    self._attach()
+                self._begin_stop()
+                self._replace_children()
+                due = self._limits.enforce() if self._limits else None
+                moved = self._consumer.turn()
+                if self._solo:
+                    moved = self._solo.run_ready() > 0 or moved
+                self._keep()
+                if not moved and not self._consumer.hand_back():
+                    self._rest(due)
+
+    def _is_done(self) -> bool:
+        if self.wish.now >= Stop.COLD:
+            return True
+        return self.wish.now is Stop.WARM and self._consumer.closing and self._ring.in_hand == 0 \
+            and not self._settler.endings
+
+    def _begin_stop(self) -> None:
+        """Once, at the wish for a warm stop: fetch nothing more, and hand back what has not started."""
+        if self.wish.now is Stop.WARM and not self._consumer.closing:
+            self._consumer.closing = True
+            self._consumer.hand_back(now=True)
+
+    def _rest(self, due: float | None) -> None:
+        if self._is_done() or (self.wish.now is not Stop.NOT and not self._consumer.closing):
+            return
+        waits = [IDLE_S, self._keep_at - time.monotonic()]
+        armed = self._consumer.arm()
+        waits += [wait for wait in (due, armed) if wait is not None]
+        if self._ring.waiting:
+            waits.append(0.05)      # un-started work may have to go back
+        if min(waits) > 0 and self._sleeper.sleep(min(waits)):
+            self._consumer.wake()
+
+    def _keep(self) -> None:
+        now = time.monotonic()
+        if now >= self._keep_at:
+            self._keep_at = now + self._lease_s / 3
+            if self._transport.keep():
+                self._consumer.wake()
+
+    def _replace_children(self) -> None:
+        if self._children is None:
+            return
+        for ended in self._children.reap():
+            # Its tasks may have killed it; only one that never came as far as its loop has failed to start.
+            was_up = self._ring.is_up(ended.index)
+            self._bury(ended)
+            self._children.replace(ended, was_up=was_up)
+
+    def _bury(self, ended: Ended) -> None:
+        lost = self._settler.bury(ended.index, str(ended))
+        if lost or not ended.expected:
+            logger.error("%s%s", ended, f"; it ran {lost} task{'s' if lost > 1 else ''}" if lost else "")
+
+    @contextmanager
+    def _patience(self) -> Iterator[None]:
+        """Wait and go on when the broker fails: what is in hand stays in hand."""
+        try:
+            yield
+            self._pause_s = RETRY_FIRST_S
+        except (LeaseLost, NotHeld) as error:
+            logger.error("%s", error)
+            self._start_over()
+        except BrokerGone as error:
+            logger.critical("%s", error)
+            self.wish.ask(Stop.FAILED)
+        except TransportError as error:
+            logger.error("%s; trying again in %.2f s", error, self._pause_s)
+            time.sleep(self._pause_s)
+            self._pause_s = min(self._pause_s * 2, RETRY_MOST_S)
+
+    _pause_s = RETRY_FIRST_S
+    _is_cut_off = False
+    """The broker gave our deliveries to others; attach before anything else."""
+
+    def _start_over(self) -> None:
+        """Our deliveries are others' now: let go of them, running or not, and begin anew.
+
+        What was acked early is nobody else's: it goes on, or back to its queue.
+        """
+        self._is_cut_off = True
+        self._sleeper.hear(-1)
+        _, early = self._ring.take_back()
+        if self._children is not None:
+            late = {index for index, row, *_ in self._ring.running() if self._tasks[row].traits.acks_late}
+            self._children.kill(late)
+            for index in late:
+                self._settler.let_go(index, "the lease of its worker was lost")
+            self._children.start()
+        self._settler.collect()
+        self._settler.take()
+        self._settler.endings.publish += [settle.again(queue, content) for queue, content in early]
+
+    # -- shutdown ------------------------------------------------------------------------------
+
+    def _stop_children(self) -> None:
+        self._ring.stop()
+        if self._children is None:
+            return
+        deadline = time.monotonic() + (CHILD_EXIT_S if self.wish.now < Stop.COLD else 0)
+        while len(self._children) and time.monotonic() < deadline:
+            for ended in self._children.reap():
+                self._settler.bury(ended.index, str(ended))
+            if len(self._children):
+                self._sleeper.poller.select(0.05)
+        if len(self._children):
+            self._children.kill(range(self.concurrency))
+            for index in range(self.concurrency):
+                self._settler.let_go(index, "the worker was stopped while it ran")
+            self._settler.take_back()
+
+    def _leave_broker(self) -> None:
+        try:
+            self._settler.collect()
+            if self._settler.endings:
+                self._consumer.settle()
+        finally:
+            self._transport.close()
+
+    def _free_ring(self) -> None:
+        self._spill.close()
+        self._sleeper.close()
+        for fd in {self._wake_in, self._wake_out}:
+            os.close(fd)

@@ -1,0 +1,74 @@
+"""The consumer's turn where a step in the middle of it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastq import transport
+from fastq.exceptions import BrokerLocked
+from fastq.transport.base import Transport
+from fastq.types import Deliveries, Endings, QueueStat
+from fastq.worker.consumer import EARLY_WINDOW, Consumer
+from fastq.worker.prefetch import Prefetch
+from tests.unit.worker.parts import Parts, message
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Transport]:
+    opened = transport.open(f"sqlite:///{tmp_path}/tasks.db")
+    opened.attach("w", ["q"])
+    yield opened
+    opened.close()
+
+
+def consumer_of(parts: Parts, broker: Any) -> Consumer:
+    return Consumer(broker, parts.ring, parts.settler, parts.decider, Prefetch(1, parts.ring.free, multiplier=8))
+
+
+class Locked:
+    """A broker whose file is locked by others at every early ack."""
+
+    def __init__(self, broker: Transport) -> None:
+        self.broker = broker
+        self.refuses_early_acks = True
+
+    def turn(self, endings: Endings, credit: int) -> Deliveries:
+        if endings.ack and credit == 0 and self.refuses_early_acks:
+            raise BrokerLocked("another program holds the lock")
+        return self.broker.turn(endings, credit)
+
+
+def test_a_batch_whose_early_acks_failed_goes_back_whole(tmp_path: Path, broker: Transport) -> None:
+    parts, locked = Parts(tmp_path), Locked(broker)
+    consumer = consumer_of(parts, locked)
+    for task in ("add", "soon", "add"):
+        broker.publish_one("q", message(task=task))
+    with pytest.raises(BrokerLocked):
+        consumer.turn()
+    assert (parts.ring.in_hand, broker.queues()["q"]) == (0, QueueStat(held=3))
+    consumer.closing = True
+    consumer.turn()
+    assert broker.queues()["q"] == QueueStat(ready=3)
+    consumer.closing = locked.refuses_early_acks = False
+    consumer.wake()
+    consumer.turn()
+    assert (parts.ring.waiting, broker.queues()["q"]) == (3, QueueStat(held=2))
+    parts.kit.close()
+
+
+def test_a_large_first_batch_of_early_acked_tasks_is_fetched_again_in_a_small_window(tmp_path: Path,
+                                                                                     broker: Transport) -> None:
+    parts = Parts(tmp_path, slots=4 * EARLY_WINDOW)
+    consumer = Consumer(broker, parts.ring, parts.settler, parts.decider, window := Prefetch(1, 4 * EARLY_WINDOW))
+    window.observe(1000, 0.001)
+    for _ in range(3 * EARLY_WINDOW):
+        broker.publish_one("q", message(task="soon"))
+    assert consumer.turn()
+    assert (parts.ring.waiting, broker.queues()["q"].held) == (0, 3 * EARLY_WINDOW)
+    assert consumer.turn()
+    assert (parts.ring.waiting, broker.queues()["q"]) == (EARLY_WINDOW, QueueStat(ready=2 * EARLY_WINDOW))
+    parts.kit.close()
