@@ -1,0 +1,7 @@
+"""``python -m fastq`` is the command line."""
+
+import sys
+
+from fastq.cli.main import main
+
+sys.exit(main())

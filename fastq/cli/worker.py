@@ -1,0 +1,176 @@
+"""``fastq worker``: Celery's options, turned into settings of the app and arguments of the worker.
+
+1. An option is applied, or it is refused in one line that says what to do instead; none is dropped silently
+   unless it switches off something that fastq does not have.
+2. The banner is printed here; the work is `fastq.worker.worker.Worker`'s.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from fastq import __version__, proc, signals
+from fastq.app.app import App
+from fastq.cli.banner import Banner, render
+from fastq.cli.command import Chosen, Command, F, option, pass_chosen
+from fastq.cli.exits import KNOWN, explain, nearest, refuse
+from fastq.cli.output import has_color
+from fastq.cli.params import Children, Level, Names
+from fastq.cli.target import (
+    app_path,
+    broker_url,
+    find_app,
+    leave_out,
+    load_tasks,
+    open_transport,
+    result_url,
+    task_names,
+)
+from fastq.exceptions import QueueNotFound
+from fastq.worker.options import POOLS
+from fastq.worker.worker import Worker
+
+LATER_POOLS = ("threads", "processes", "asyncio", "gevent", "eventlet", "custom")
+POOL, QUEUE, DAEMON, ACCEPTED = "Pool", "Queues", "Process", "Accepted for Celery's sake, without effect"
+
+NOT_YET = {
+    "--autoscale": "give a number of children with -c",
+    "--beat": "run a scheduler of its own",
+    "--schedule": "run a scheduler of its own",
+    "--scheduler": "run a scheduler of its own",
+    "--statedb": "revokes are not kept yet",
+    "--pool-start-method": "children are forked",
+    "--disable-prefetch": "use --prefetch-multiplier 1",
+    "--heartbeat-interval": "the worker renews its lease by itself",
+    "--uid": "start it as that user",
+    "--gid": "start it as that group",
+    "--umask": "set it where you start the worker",
+    "--executable": "run 'python -m fastq' with that interpreter",
+}
+"""Celery's options that name something fastq does not have yet, and what to do meanwhile."""
+
+
+def _not_yet(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    if value not in (None, False):
+        refuse(f"worker: {param.opts[-1]} is not available yet; {NOT_YET[param.opts[-1]]}")
+
+
+def _pool(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value in LATER_POOLS:
+        refuse(f"worker: the pool {value!r} is not available yet; pools: {', '.join(POOLS)}")
+    if value is not None and value not in POOLS:
+        refuse(f"worker: no pool {value!r}{nearest(value, POOLS) or '; pools: ' + ', '.join(POOLS)}")
+    return value
+
+
+def _refused(*names: str, is_flag: bool = False) -> Callable[[F], F]:
+    return option(*names, hidden=True, expose_value=False, is_flag=is_flag, default=None, callback=_not_yet)
+
+
+def _accepted(*names: str, **rest: Any) -> Callable[[F], F]:
+    return option(*names, section=ACCEPTED, expose_value=False, **rest)
+
+
+@click.command(cls=Command, examples="""
+    fastq -A proj worker -c 4
+    fastq -A proj worker -Q mail,slow -n mailer@%h -l INFO
+    fastq -A proj worker -c 2 --time-limit 300 --max-tasks-per-child 1000 -D -f worker.log --pidfile worker.pid
+""")
+@option("-n", "--hostname", metavar="NAME", help="The worker's name; %h is the host, %n its name, %d its domain.")
+@option("-l", "--loglevel", type=Level(), default="WARNING", show_default=True, help="What to log.")
+@option("-I", "--include", type=Names(), help="Import these modules too.")
+@option("-c", "--concurrency", type=Children(), metavar="N|auto", section=POOL,
+        help="Children; by default one to each CPU.")
+@option("-P", "--pool", metavar="|".join(POOLS), callback=_pool, section=POOL, help="What a child is.")
+@option("--time-limit", type=float, metavar="SECONDS", section=POOL, help="Kill a child whose task takes longer.")
+@option("--soft-time-limit", type=float, metavar="SECONDS", section=POOL, help="Raise in a task that takes longer.")
+@option("--max-tasks-per-child", type=click.IntRange(min=1), metavar="N", section=POOL,
+        help="Replace a child after so many tasks.")
+@option("--max-memory-per-child", type=click.IntRange(min=1), metavar="KIB", section=POOL,
+        help="Replace a child that grew larger.")
+@option("--prefetch-multiplier", type=click.IntRange(min=0), metavar="N", section=POOL,
+        help="Hold at most so many tasks per child; the default goes by how long they take.")
+@option("-Q", "--queues", type=Names(), section=QUEUE, help="Take from these queues only.")
+@option("-X", "--exclude-queues", type=Names(), section=QUEUE, help="Not from these.")
+@option("--purge", "--discard", is_flag=True, section=QUEUE, help="Drop what waits in the queues first.")
+@option("-f", "--logfile", type=click.Path(dir_okay=False), section=DAEMON, help="Log to this file.")
+@option("--pidfile", type=click.Path(dir_okay=False), section=DAEMON, help="Keep the process id in this file.")
+@option("-D", "--detach", is_flag=True, section=DAEMON, help="Go to the background.")
+@_accepted("-E", "--task-events", "--events", is_flag=True, help="No events are sent yet.")
+@_accepted("-O", "--optimization", type=click.Choice(["default", "fair"]), help="Every idle child takes the next task.")
+@_accepted("--without-gossip", is_flag=True, help="Workers do not gossip.")
+@_accepted("--without-mingle", is_flag=True, help="Nor mingle.")
+@_accepted("--without-heartbeat", is_flag=True, help="Their leases show that they live.")
+@_refused("--autoscale")
+@_refused("-B", "--beat", is_flag=True)
+@_refused("-s", "--schedule-filename", "--schedule")
+@_refused("--scheduler")
+@_refused("-S", "--statedb")
+@_refused("--pool-start-method")
+@_refused("--disable-prefetch", is_flag=True)
+@_refused("--heartbeat-interval")
+@_refused("--uid")
+@_refused("--gid")
+@_refused("--umask")
+@_refused("--executable")
+@pass_chosen
+def command(chosen: Chosen, /, detach: bool, **options: Any) -> int:
+    """Run tasks.
+
+    TERM or one Ctrl-C: take nothing new, finish what runs. QUIT or Ctrl-C again: stop now; what ran goes back.
+    """
+    return _detached(chosen, options) if detach else _run(chosen, **options)
+
+
+def _detached(chosen: Chosen, options: dict[str, Any]) -> int:
+    # Before the app is imported: its module may start threads, and they would not survive the fork.
+    daemon = proc.daemonize(os.getcwd())
+    signals.worker_ready.connect(lambda **_: daemon.ready(), weak=False)
+    try:
+        return _run(chosen, **options)
+    except KNOWN as error:
+        daemon.failed(explain(error)[0])
+        raise
+
+
+def _run(
+    chosen: Chosen, *, queues: list[str] | None, exclude_queues: list[str] | None, purge: bool,
+    include: list[str] | None, prefetch_multiplier: int | None, **options: Any,
+) -> int:
+    app = find_app(chosen)
+    load_tasks(app, include or ())
+    if prefetch_multiplier is not None:
+        app.conf.override({"worker_prefetch_multiplier": prefetch_multiplier})
+    names = leave_out(_consumed(app, queues), exclude_queues or ())
+    if purge:
+        _purge(app, names)
+    worker = Worker(app, queues=names, quiet=chosen.quiet, **options)
+    if not chosen.quiet:
+        print(render(_banner(chosen, app, worker), color=has_color(sys.stdout)), flush=True)
+    return worker.run()
+
+
+def _consumed(app: App, queues: list[str] | None) -> list[str]:
+    try:
+        return list(app.select_queues(queues))
+    except QueueNotFound as error:
+        refuse(f"worker: {error.args[0]}")
+
+
+def _purge(app: App, names: Sequence[str]) -> None:
+    with open_transport(app, create=True) as transport:
+        dropped = sum(transport.purge(name) for name in names)
+    print(f"dropped {dropped:,} messages from {', '.join(names)}")
+
+
+def _banner(chosen: Chosen, app: App, worker: Worker) -> Banner:
+    return Banner(
+        version=__version__, hostname=worker.hostname, app=app_path(chosen, app), broker=broker_url(app),
+        results=result_url(app), concurrency=worker.concurrency, pool=worker.pool, queues=worker.queues,
+        tasks=task_names(app),
+    )

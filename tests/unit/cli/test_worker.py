@@ -1,0 +1,142 @@
+"""``fastq worker``: what it applies, what it refuses, and that it runs tasks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fastq.cli.worker import NOT_YET
+from tests.deadline import wait_until
+from tests.unit.cli.conftest import Cli, environment
+
+WORKER = ("-A", "proj", "worker")
+
+
+@contextmanager
+def running(log: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a worker of ``proj`` while the block runs, then stop it warmly."""
+    with log.open("wb") as output:
+        process = subprocess.Popen([sys.executable, "-m", "fastq", *WORKER, *words], env=environment(),
+                                   stdout=output, stderr=subprocess.STDOUT)
+    try:
+        wait_until(lambda: " ready." in log.read_text() or process.poll() is not None, 20, what="the worker's boot")
+        assert process.poll() is None, log.read_text()
+        yield process
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def test_it_says_where_it_works_and_runs_tasks(cli: Cli, proj: Path, tmp_path: Path):
+    log = tmp_path / "out"
+    with running(log, "-c", "2", "-n", "w1@%n", "-l", "info") as process:
+        task_id = cli("-A", "proj", "call", "proj.add", "-a", "[2, 3]").out.strip()
+        assert cli("-A", "proj", "result", "--wait", "--timeout", "20", task_id).out == "5\n"
+        assert len(psutil.Process(process.pid).children()) == 2
+    assert process.returncode == 0
+    banner = log.read_text()
+    for words in (["broker", f"sqlite:///{tmp_path}/proj.fastq.db"], ["concurrency", "2", "(prefork)"],
+                  ["queues", "celery"], ["tasks", "proj.add"], ["app", "proj"]):
+        assert words in [line.split() for line in banner.splitlines()]
+    assert " w1@" in banner and "\x1b" not in banner
+
+
+def test_quiet_means_no_banner(proj: Path, tmp_path: Path):
+    with running(tmp_path / "out", "-q", "-P", "solo", "-l", "info"):
+        pass
+    assert "concurrency" not in (tmp_path / "out").read_text()
+
+
+def test_it_takes_only_from_the_queues_that_are_named_and_not_left_out(cli: Cli, proj: Path, tmp_path: Path):
+    for queue in ("mail", "slow"):
+        cli("-A", "proj", "call", "proj.add", "-a", "[1, 1]", "--queue", queue)
+    with running(tmp_path / "out", "-P", "solo", "-Q", "mail,slow", "-X", "slow", "-l", "info"):
+        wait_until(lambda: ready(cli) == {"mail": 0, "slow": 1}, 20)
+
+
+def test_what_waits_is_dropped_first_if_asked(cli: Cli, proj: Path, tmp_path: Path):
+    cli("-A", "proj", "call", "proj.add", "-a", "[1, 1]")
+    with running(tmp_path / "out", "-P", "solo", "--purge", "-l", "info"):
+        pass
+    assert "dropped 1 messages from celery" in (tmp_path / "out").read_text()
+    assert ready(cli) == {"celery": 0}
+
+
+def test_modules_can_be_included(cli: Cli, proj: Path, tmp_path: Path):
+    (tmp_path / "more.py").write_text("from proj import app\n@app.task\ndef twice(x):\n    return 2 * x\n")
+    with running(tmp_path / "out", "-P", "solo", "-I", "more", "-l", "info"):
+        task_id = cli("-A", "proj", "call", "more.twice", "-a", "[4]").out.strip()
+        assert cli("-A", "proj", "result", "--wait", "--timeout", "20", task_id).out == "8\n"
+    assert "more.twice" in (tmp_path / "out").read_text()
+
+
+def test_options_that_switch_off_what_is_not_there_are_taken(proj: Path, tmp_path: Path):
+    words = ("--without-gossip", "--without-mingle", "--without-heartbeat", "-O", "fair", "-E",
+             "--prefetch-multiplier", "1", "--max-tasks-per-child", "9", "--max-memory-per-child", "900000",
+             "--time-limit", "9", "--soft-time-limit", "8", "-c", "1", "-l", "info")
+    with running(tmp_path / "out", *words):
+        pass
+
+
+def test_in_the_background_it_logs_to_a_file_and_says_its_pid(cli: Cli, proj: Path, tmp_path: Path):
+    ran = cli(*WORKER, "-D", "-c", "1", "-f", "worker.log", "--pidfile", "worker.pid", "-l", "info")
+    pid = int((tmp_path / "worker.pid").read_text())
+    try:
+        assert (ran.code, ran.out, ran.err) == (0, "", "")
+        task_id = cli("-A", "proj", "call", "proj.add", "-a", "[2, 3]").out.strip()
+        assert cli("-A", "proj", "result", "--wait", "--timeout", "20", task_id).out == "5\n"
+        assert " ready." in (tmp_path / "worker.log").read_text()
+        second = cli(*WORKER, "-P", "solo", "--pidfile", "worker.pid")
+        assert second.code == 1 and str(pid) in second.err
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: not psutil.pid_exists(pid), 20, what="the worker's end")
+
+
+def test_in_the_background_too_a_wrong_app_is_one_line(cli: Cli, proj: Path):
+    ran = cli("-A", "porj", "worker", "-D")
+    assert ran.code == 1 and "did you mean proj?" in ran.line
+
+
+@pytest.mark.parametrize("option", sorted(NOT_YET))
+def test_an_option_whose_part_is_not_there_yet_is_refused_by_name(cli: Cli, proj: Path, option: str):
+    value = [] if option in ("--beat", "--disable-prefetch") else ["1"]
+    ran = cli(*WORKER, option, *value)
+    assert (ran.code, ran.out) == (64, "")
+    assert ran.line == f"fastq: worker: {option} is not available yet; {NOT_YET[option]}"
+
+
+@pytest.mark.parametrize("words, code, part", [
+    (["-P", "gevent"], 64, "the pool 'gevent' is not available yet; pools: prefork, solo"),
+    (["-P", "prefrok"], 64, "no pool 'prefrok'; did you mean 'prefork'?"),
+    (["-c", "0"], 64, "neither a number from 1 nor 'auto'"),
+    (["-l", "inof"], 64, "did you mean 'INFO'?"),
+    (["-X", "celrey"], 64, "no queue 'celrey' to leave out; did you mean 'celery'?"),
+    (["-O", "fiar"], 64, "'fiar' is not one of 'default', 'fair'"),
+    (["--time-limit", "1", "--soft-time-limit", "2"], 1, "soft time limit"),
+    (["-I", "mroe"], 1, "there is no module 'mroe'"),
+    (["--max-tasks-per-child", "x"], 64, "'x' is not a valid integer"),
+])
+def test_a_wrong_option_is_one_line(cli: Cli, proj: Path, words: list[str], code: int, part: str):
+    ran = cli(*WORKER, *words)
+    assert (ran.code, ran.out) == (code, "") and part in ran.line
+
+
+def test_a_wrong_queue_is_one_line_where_queues_may_not_be_made(cli: Cli, proj: Path):
+    proj.write_text(proj.read_text().replace('Fastq("proj")', 'Fastq("proj", task_create_missing_queues=False)'))
+    ran = cli(*WORKER, "-Q", "celrey")
+    assert ran.code == 64 and "'celrey'" in ran.line and "did you mean 'celery'?" in ran.line
+
+
+def ready(cli: Cli) -> dict[str, int]:
+    found = json.loads(cli("-A", "proj", "queues", "-j").out)
+    return {name: stat["ready"] for name, stat in found.items()}
