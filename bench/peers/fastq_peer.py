@@ -1,0 +1,51 @@
+"""fastq on its embedded engine, as a newcomer would write it: defaults, and late acknowledgement among them."""
+
+# mypy: disable-error-code="import-not-found,import-untyped,untyped-decorator"
+
+from __future__ import annotations
+
+import os
+from itertools import repeat
+
+from bell import ring
+
+from fastq import Fastq
+from fastq.transport import open as open_transport
+
+URL = "sqlite:///" + os.path.join(os.environ["BENCH_FOLDER"], "fastq.db")
+app = Fastq("bench", broker=URL)
+
+
+@app.task(ignore_result=True)
+def noop() -> None:
+    pass
+
+
+@app.task
+def answer() -> int:
+    return 42
+
+
+@app.task(ignore_result=True)
+def marker(name: str) -> None:
+    ring(name)
+
+
+call = noop.delay
+mark = marker.delay
+
+
+def call_many(n: int) -> None:
+    noop.starmap_delay(repeat((), n))
+
+
+def ask() -> None:
+    assert answer.delay().get(timeout=10) == 42
+
+
+def backlog() -> int:
+    transport = open_transport(URL, {})
+    try:
+        return sum(stat.ready + stat.held for stat in transport.queues().values())
+    finally:
+        transport.close()

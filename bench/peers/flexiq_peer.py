@@ -1,0 +1,53 @@
+"""FlexiQ: its Rust core on SQLite, polling as often and claiming as many as its settings allow.
+
+`push_dispatch` stays off: on SQLite it wakes a worker in the producer's own process only, and a worker in another
+process then falls back to polling every few seconds.
+"""
+
+# mypy: disable-error-code="import-not-found,import-untyped,untyped-decorator"
+
+from __future__ import annotations
+
+import os
+
+from bell import ring
+from flexiq import Queue
+
+queue = Queue(
+    db_path=os.path.join(os.environ["BENCH_FOLDER"], "flexiq.db"),
+    workers=int(os.environ["BENCH_CONCURRENCY"]),
+    scheduler_poll_interval_ms=1,
+    scheduler_batch_size=100,
+)
+
+
+@queue.task(max_retries=0)
+def noop() -> None:
+    pass
+
+
+@queue.task(max_retries=0)
+def answer() -> int:
+    return 42
+
+
+@queue.task(max_retries=0)
+def marker(name: str) -> None:
+    ring(name)
+
+
+call = noop.delay
+mark = marker.delay
+
+
+def call_many(n: int) -> None:
+    noop.map([()] * n)
+
+
+def ask() -> None:
+    assert answer.delay().result(timeout=10, poll_interval=0.0005, max_poll_interval=0.001) == 42
+
+
+def backlog() -> int:
+    stats = queue.stats()
+    return int(stats["pending"] + stats["running"])

@@ -1,0 +1,38 @@
+"""Huey on SQLite at its fastest: fsync off (its documented option), results only where they are asked for."""
+
+# mypy: disable-error-code="import-not-found,import-untyped,untyped-decorator"
+
+from __future__ import annotations
+
+import os
+
+from bell import ring
+from huey import SqliteHuey
+
+RESULTS = os.environ["BENCH_RESULTS"] == "1"
+huey = SqliteHuey("bench", filename=os.path.join(os.environ["BENCH_FOLDER"], "huey.db"), fsync=False, results=RESULTS)
+
+
+@huey.task()
+def noop() -> None:
+    pass
+
+
+@huey.task()
+def answer() -> int:
+    return 42
+
+
+@huey.task(name="mark")
+def marker(name: str) -> None:
+    ring(name)
+
+
+call = noop
+mark = marker
+backlog = huey.pending_count
+
+
+def ask() -> None:
+    # backoff 1 and a short delay: its default of 100 ms, growing, would measure the polling alone.
+    assert answer().get(blocking=True, timeout=10, backoff=1, max_delay=0.001) == 42

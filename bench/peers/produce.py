@@ -1,0 +1,140 @@
+"""The producer's side of a trial, in a process of its own: `produce.py MODULE OPERATION [NUMBER...]`.
+
+Prints one JSON object. MODULE is a file of this folder and offers what its system has of:
+
+    call()          enqueue one no-op task, the way its documentation tells; stored when it returns
+    call_many(n)    the same for n tasks, by its documented bulk way
+    mark(name)      enqueue a task that rings the bell with that name
+    ask()           enqueue a task and wait for its result
+    backlog()       how many messages are stored and not finished
+    drain(n)        work n messages off in this very process (bare yardsticks only)
+    core(n)         the same with the messages in memory (see core.py)
+
+What a system has not is reported as absent, never imitated.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from itertools import repeat
+from types import ModuleType
+from typing import Any
+
+BULK = 10_000
+"""Tasks in one bulk call: as many as a program might have at hand."""
+
+
+def timed(work: Callable[[], Any]) -> dict[str, float]:
+    cpu, wall = time.process_time_ns(), time.perf_counter_ns()
+    work()
+    return {"wall_s": (time.perf_counter_ns() - wall) / 1e9, "cpu_s": (time.process_time_ns() - cpu) / 1e9}
+
+
+def call_each(peer: ModuleType, n: int) -> None:
+    call = peer.call
+    for _ in repeat(None, n):
+        call()
+
+
+def enqueue(peer: ModuleType, n: int) -> dict[str, float]:
+    peer.call()  # opening the store and making the tables is not the question
+    return timed(lambda: call_each(peer, n))
+
+
+def bulk(peer: ModuleType, n: int) -> dict[str, float]:
+    peer.call()
+
+    def work() -> None:
+        for start in range(0, n, BULK):
+            peer.call_many(min(BULK, n - start))
+
+    return timed(work)
+
+
+def fill(peer: ModuleType, n: int, behind: int = 0) -> dict[str, float]:
+    """Queue a first mark, n tasks, a last mark, and some more tasks behind it."""
+    many = getattr(peer, "call_many", None) or (lambda count: call_each(peer, count))
+
+    def work() -> None:
+        peer.mark("first")
+        next_tick()
+        many(n)
+        next_tick()
+        peer.mark("last")
+        if behind:
+            next_tick()
+            many(behind)
+
+    return timed(work)
+
+
+def next_tick() -> None:
+    """Let the clock move on: some systems order their queue by milliseconds and at random within one."""
+    end = time.monotonic() + 0.005
+    while time.monotonic() < end:
+        pass
+
+
+def latency(peer: ModuleType, samples: int, budget_ms: int) -> dict[str, Any]:
+    """Round trips one at a time, until there are enough samples, the time is over, or one does not come back."""
+    peer.ask()
+    end = time.monotonic() + budget_ms / 1000
+    taken: list[int] = []
+    clock = time.perf_counter_ns
+    while len(taken) < samples and (len(taken) < 2 or time.monotonic() < end):
+        start = clock()
+        try:
+            peer.ask()
+        except Exception as error:
+            if len(taken) < 2:
+                raise
+            return {"ns": taken, "broke": f"{type(error).__name__} after {len(taken)} round trips"}
+        taken.append(clock() - start)
+    return {"ns": taken}
+
+
+def mark(peer: ModuleType) -> dict[str, float]:
+    return timed(lambda: peer.mark("first"))
+
+
+def backlog(peer: ModuleType) -> dict[str, int]:
+    return {"backlog": peer.backlog()}
+
+
+def drain(peer: ModuleType, n: int) -> dict[str, float]:
+    result: dict[str, float] = peer.drain(n, timed)
+    return result
+
+
+def core(peer: ModuleType, n: int) -> dict[str, float]:
+    result: dict[str, float] = peer.core(n, timed)
+    return result
+
+
+# operation -> (what runs it, what the system must offer for it)
+OPERATIONS: dict[str, tuple[Callable[..., dict[str, Any]], str]] = {
+    "enqueue": (enqueue, "call"),
+    "bulk": (bulk, "call_many"),
+    "fill": (fill, "mark"),
+    "mark": (mark, "mark"),
+    "latency": (latency, "ask"),
+    "backlog": (backlog, "backlog"),
+    "drain": (drain, "drain"),
+    "core": (core, "core"),
+}
+
+
+def main(module: str, operation: str, *numbers: str) -> None:
+    run, needed = OPERATIONS[operation]
+    peer = importlib.import_module(module)
+    answer = run(peer, *map(int, numbers)) if hasattr(peer, needed) else {"absent": needed}
+    # A line of its own: a peer may have written to stdout before, and without a newline.
+    sys.stdout.write("\n" + json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
