@@ -1,0 +1,21 @@
+"""``python -m tests.fault [--seed N] [NAME ...]``: play the rounds, or those whose names contain a NAME."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tests.fault.account import run
+from tests.fault.rounds import ROUNDS
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.fault",
+        description="Kill, stop and end things under load, and count what was lost and what ran twice.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only rounds whose names contain this")
+    parser.add_argument("--seed", type=int, help="strike at the moments of an earlier run")
+    told = parser.parse_args()
+    picked = [round_ for round_ in ROUNDS if not told.names or any(name in round_.name for name in told.names)]
+    if not picked:
+        parser.error(f"no round has such a name; there are: {', '.join(round_.name for round_ in ROUNDS)}")
+    sys.exit(run(picked, told.seed))

@@ -1,0 +1,90 @@
+"""The app of the fault rounds: tasks that write down when they start and how they end.
+
+What a task does follows from its number: see `send`, and `tests.fault.plan` for what the judge must know of it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from fastq import Fastq
+from tests.fault.history import FINISH, LINKED, RETRY, START, Journal
+from tests.fault.plan import KINDS
+
+app = Fastq("fault", broker=os.environ["FAULT_BROKER"], broker_lease=float(os.environ.get("FAULT_LEASE", "30")))
+journal = Journal(os.environ["FAULT_JOURNAL"])
+
+@app.task(ignore_result=True)
+def plain(number: int) -> None:
+    journal.write(START, f"{number}.0")
+    journal.write(FINISH, f"{number}.0")
+
+
+@app.task
+def answer(number: int) -> int:
+    journal.write(START, f"{number}.0")
+    journal.write(FINISH, f"{number}.0")
+    return number
+
+
+@app.task(ignore_result=True)
+def slow(number: int) -> None:
+    journal.write(START, f"{number}.0")
+    time.sleep(0.002)
+    journal.write(FINISH, f"{number}.0")
+
+
+@app.task(bind=True, ignore_result=True)
+def again(self: Any, number: int) -> None:
+    attempt = self.request.retries
+    journal.write(START, f"{number}.{attempt}")
+    if attempt < 2:
+        journal.write(RETRY, f"{number}.{attempt}")
+        raise self.retry(countdown=0.01 * attempt)
+    journal.write(FINISH, f"{number}.{attempt}")
+
+
+@app.task(ignore_result=True)
+def first(number: int) -> int:
+    journal.write(START, f"{number}.0")
+    journal.write(LINKED, f"{number}.0")
+    return number
+
+
+@app.task(ignore_result=True)
+def follow(number: int) -> None:
+    journal.write(START, f"{number}.L")
+    journal.write(FINISH, f"{number}.L")
+
+
+early_plain = app.task(ignore_result=True, acks_late=False, name="early_plain")(plain.run)
+early_slow = app.task(ignore_result=True, acks_late=False, name="early_slow")(slow.run)
+early_answer = app.task(acks_late=False, name="early_answer")(answer.run)
+early_first = app.task(ignore_result=True, acks_late=False, name="early_first")(first.run)
+
+
+def send(number: int) -> None:
+    """Send the task *number*."""
+    kind = number % KINDS
+    if kind < 10:
+        plain.delay(number)
+    elif kind < 12:
+        answer.delay(number)
+    elif kind == 12:
+        slow.delay(number)
+    elif kind == 13:
+        again.delay(number)
+    elif kind == 14:
+        first.apply_async((number,), link=follow.s())
+    elif kind == 15:
+        plain.apply_async((number,), priority=5)
+    elif kind == 16:
+        early_plain.delay(number)
+    elif kind == 17:
+        early_slow.delay(number)
+    elif kind == 18:
+        early_answer.delay(number)
+    else:
+        early_first.apply_async((number,), link=follow.s())
