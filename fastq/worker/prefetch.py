@@ -9,6 +9,8 @@ from __future__ import annotations
 LOOKAHEAD_S = 0.02
 """Work to have in hand per child: a few broker turns, yet too little for anybody to wait behind."""
 SMOOTHING = 0.3
+QUICK_S = 0.0002
+"""A task in a process that was just woken takes some 100 us, whatever it does; waking it costs 60 more."""
 
 
 class Prefetch:
@@ -48,6 +50,11 @@ class Prefetch:
         """Never hold more than *most* from now on."""
         self.most = min(self.most, most)
         self.size = min(self.size, self.most)
+
+    @property
+    def is_quick(self) -> bool:
+        """True when the tasks of late were shorter than a wake-up takes."""
+        return self._mean_s is not None and self._mean_s < QUICK_S
 
     def narrow(self) -> None:
         """Hold only what the children run: they have been busy for too long."""

@@ -260,6 +260,8 @@ class Worker:
         waits += [wait for wait in (due, armed) if wait is not None]
         if self._ring.waiting:
             waits.append(0.05)      # un-started work may have to go back
+        if min(waits) > 0 and self._consumer.linger():
+            return
         if min(waits) > 0 and self._sleeper.sleep(min(waits)):
             self._consumer.wake()
 

@@ -72,3 +72,18 @@ def test_a_large_first_batch_of_early_acked_tasks_is_fetched_again_in_a_small_wi
     assert consumer.turn()
     assert (parts.ring.waiting, broker.queues()["q"]) == (EARLY_WINDOW, QueueStat(ready=2 * EARLY_WINDOW))
     parts.kit.close()
+
+
+def test_it_lingers_for_short_tasks_only_and_never_when_idle(tmp_path: Path, broker: Transport) -> None:
+    parts = Parts(tmp_path)
+    window = Prefetch(1, parts.ring.free)
+    consumer = Consumer(broker, parts.ring, parts.settler, parts.decider, window)
+    parts.release(message())
+    assert not consumer.linger()
+    window.observe(runs=1, busy_s=0.00001)
+    assert not consumer.linger()
+    parts.child.run_ready()
+    assert consumer.linger()
+    assert parts.settler.endings.ack == [(1, 1)]
+    assert not consumer.linger()
+    parts.kit.close()

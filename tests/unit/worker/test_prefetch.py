@@ -79,3 +79,12 @@ def test_no_runs_say_nothing() -> None:
 
 def test_there_is_a_place_for_every_child() -> None:
     assert Prefetch(children=2000, most=1024).credit(0) == 2000
+
+
+def test_tasks_are_quick_when_they_end_before_a_sleeper_would_wake() -> None:
+    window = Prefetch(children=1, most=8)
+    assert not window.is_quick
+    window.observe(runs=10, busy_s=10 * 0.00001)
+    assert window.is_quick
+    window.observe(runs=1, busy_s=0.01)
+    assert not window.is_quick
