@@ -53,6 +53,8 @@ class Stage:
             "PYTHONPATH": os.pathsep.join(paths),
             "BENCH_FOLDER": str(folder), "BENCH_CONCURRENCY": str(concurrency), "BENCH_RESULTS": str(int(results)),
             "BENCH_CONTENT_BYTES": str(CONTENT_BYTES),
+            # Empty is unset: no user compiles every module at every start, and none here should.
+            "PYTHONDONTWRITEBYTECODE": "",
         }  # fmt: skip
         os.mkfifo(folder / "bell")
 
