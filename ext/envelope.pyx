@@ -224,7 +224,8 @@ def scan(bytes content not None):
         "body": content[PyBytes_GET_SIZE(content) - <Py_ssize_t>found.body.n:],
         "hard_s": None if isnan(found.hard_s) else found.hard_s,
         "soft_s": None if isnan(found.soft_s) else found.soft_s,
-        "retries": found.retries, "ignore_result": None if found.ignore_result < 0 else found.ignore_result == 1,
+        "retries": found.retries, "deaths": found.deaths,
+        "ignore_result": None if found.ignore_result < 0 else found.ignore_result == 1,
         "priority": found.priority, "flags": found.flags,
     }
 

@@ -36,7 +36,8 @@ cdef enum:
     SCAN_BAD_EXPIRES = 32       # `expires`: the same
     SCAN_BAD_TIMELIMIT = 64     # `timelimit`: no list of two, each null or a finite number >= 0
     SCAN_BAD_RETRIES = 128      # `retries`: no integer, negative, over 2**31 - 1
-    SCAN_BAD_OTHER = 256        # `root_id`, `parent_id`, `group`, `compression`, `ignore_result`: of a wrong type
+    # `root_id`, `parent_id`, `group`, `compression`, `ignore_result`: of a wrong type; `x-fastq-deaths`: as `retries`
+    SCAN_BAD_OTHER = 256
 
 cdef enum:
     SCAN_MAX_NAME = 1024        # bytes of `task`, `id`, `root_id`, `parent_id`, `group`, `compression`
@@ -50,6 +51,7 @@ cdef struct Scan:
     Span body
     double hard_s, soft_s       # NaN: none
     int32_t retries
+    uint32_t deaths             # how many holders of the message died, as fastq counts in `x-fastq-deaths`
     int8_t ignore_result        # -1: absent or null
     uint8_t priority
     uint32_t flags
@@ -123,17 +125,18 @@ cdef inline void scan_timelimit(Cur* c, unsigned char tag, Scan* out) noexcept n
         out.flags |= SCAN_BAD_TIMELIMIT
 
 
-cdef inline void scan_retries(Cur* c, unsigned char tag, Scan* out) noexcept nogil:
+cdef inline int32_t scan_count(Cur* c, unsigned char tag, Scan* out, uint32_t bad) noexcept nogil:
+    """A count from 0 to 2**31 - 1; null is 0; for anything else 0 and the flag *bad*."""
     cdef int64_t v
-    out.retries = 0
     if not table_int(c, tag, &v):
         if tag != c'V':
-            out.flags |= SCAN_BAD_RETRIES
+            out.flags |= bad
         table_skip(c, tag, 1)
-    elif 0 <= v <= INT32_MAX:
-        out.retries = <int32_t>v
-    else:
-        out.flags |= SCAN_BAD_RETRIES
+        return 0
+    if 0 <= v <= INT32_MAX:
+        return <int32_t>v
+    out.flags |= bad
+    return 0
 
 
 cdef inline void scan_ignore_result(Cur* c, unsigned char tag, Scan* out) noexcept nogil:
@@ -177,7 +180,7 @@ cdef inline void scan_header(Cur* c, const unsigned char* name, size_t n, Scan* 
             scan_text(c, tag, out, &out.expires, SCAN_MAX_TIME, SCAN_BAD_EXPIRES)
             return
         if memcmp(name, b"retries", 7) == 0:
-            scan_retries(c, tag, out)
+            out.retries = scan_count(c, tag, out, SCAN_BAD_RETRIES)
             return
     elif n == 9:
         if memcmp(name, b"parent_id", 9) == 0:
@@ -193,6 +196,10 @@ cdef inline void scan_header(Cur* c, const unsigned char* name, size_t n, Scan* 
     elif n == 13:
         if memcmp(name, b"ignore_result", 13) == 0:
             scan_ignore_result(c, tag, out)
+            return
+    elif n == 14:
+        if memcmp(name, b"x-fastq-deaths", 14) == 0:
+            out.deaths = <uint32_t>scan_count(c, tag, out, SCAN_BAD_OTHER)
             return
     table_skip(c, tag, 1)
 

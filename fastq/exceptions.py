@@ -262,6 +262,24 @@ class NotHeld(TransportError):
     """An ending names a delivery that this worker does not hold; nothing was changed."""
 
 
+class ConnectionLost(TransportError):
+    """The connection broke: what was held is void here, and will be delivered again, here or elsewhere."""
+
+
+class BrokerRefused(TransportError):
+    """The broker answered with a refusal, such as 403 for wrong credentials; trying again does not help."""
+
+    code: int = 0
+    """The broker's reply code."""
+
+
+class Undeliverable(OperationalError):
+    """The broker had no queue for a message and gave it back."""
+
+    task_ids: tuple[str, ...] = ()
+    """The tasks whose messages came back, as far as they are known."""
+
+
 class LeaseLost(TransportError):
     """This worker was silent for longer than its lease; others have taken its deliveries."""
 

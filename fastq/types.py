@@ -15,13 +15,19 @@ class Message(NamedTuple):
     """One message to publish.
 
     ``content`` is the packed form (``fastq.wire.message``); ``priority`` runs from 0 to 9, the
-    higher served first; ``run_at`` is Unix seconds, None for now.
+    higher served first; ``run_at`` is Unix seconds, None for now. With an ``exchange`` that routes
+    by itself ``queue`` is the routing key; without, the message goes straight to its queue.
     """
 
     queue: str
     content: bytes
     priority: int = 0
     run_at: float | None = None
+    exchange: str = ""
+
+
+UNCOUNTED = 1 << 31
+"""Flag in the deaths of a delivery: its last holder vanished, and nobody has counted that yet."""
 
 
 class Delivery(NamedTuple):
@@ -33,12 +39,16 @@ class Delivery(NamedTuple):
 
 
 class Result(NamedTuple):
-    """One result to store: ``meta`` is the encoded document, ``expires_at`` Unix seconds or None."""
+    """One result to store: ``meta`` is the encoded document, ``expires_at`` Unix seconds or None.
+
+    ``reply_to`` names the queue of whoever waits for it, where the message named one.
+    """
 
     task_id: str
     state: str
     meta: bytes
     expires_at: float | None = None
+    reply_to: str | None = None
 
 
 class QueueStat(NamedTuple):
@@ -66,7 +76,8 @@ class Endings:
     """How deliveries leave the worker, and what leaves with them, all in one step of the transport.
 
     ``ack`` and ``back`` hold inclusive runs ``(first_tag, last_tag)`` of consecutive tags that this
-    worker holds. ``lost`` goes back with one more death counted.
+    worker holds. ``lost`` goes back with one more death counted. ``rows`` holds (queue, deaths,
+    content) by tag, of what does not end in an ack: for transports that keep no content.
     """
 
     ack: list[tuple[int, int]] = field(default_factory=list)
@@ -75,6 +86,7 @@ class Endings:
     dead: list[tuple[int, str]] = field(default_factory=list)
     publish: list[Message] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
+    rows: dict[int, tuple[str, int, bytes]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.ack or self.back or self.lost or self.dead or self.publish or self.results)

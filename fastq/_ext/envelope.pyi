@@ -27,6 +27,7 @@ class Scanned(TypedDict):
     hard_s: float | None
     soft_s: float | None
     retries: int
+    deaths: int
     ignore_result: bool | None
     priority: int
     flags: int

@@ -12,7 +12,7 @@ from tests.reference import amqp
 
 KNOWN = [
     b"task", b"id", b"eta", b"expires", b"group", b"retries", b"timelimit", b"root_id", b"parent_id", b"compression",
-    b"ignore_result", b"shadow", b"stamps", b"idd", b"",
+    b"ignore_result", b"x-fastq-deaths", b"shadow", b"stamps", b"idd", b"",
 ]
 BITS = {"b": 8, "B": 8, "s": 16, "U": 16, "u": 16, "I": 32, "i": 32, "l": 64, "L": 64}
 

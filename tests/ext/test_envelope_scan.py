@@ -132,12 +132,18 @@ def test_nesting_is_limited_before_the_stack_is(tag: str) -> None:
     ("group", ("F", []), envelope.SCAN_BAD_OTHER),
     ("compression", ("t", True), envelope.SCAN_BAD_OTHER),
     ("ignore_result", ("S", b"yes"), envelope.SCAN_BAD_OTHER),
+    ("x-fastq-deaths", ("I", -1), envelope.SCAN_BAD_OTHER),
+    ("x-fastq-deaths", ("i", 2**31), envelope.SCAN_BAD_OTHER),
+    ("x-fastq-deaths", ("S", b"1"), envelope.SCAN_BAD_OTHER),
+    ("x-fastq-deaths", ("d", 1.0), envelope.SCAN_BAD_OTHER),
 ])
 def test_an_unusable_header_sets_its_flag_and_counts_as_absent(name: str, typed: tuple[str, Any], flag: int) -> None:
     found = scan_of((name.encode(), *typed))
     assert found["flags"] == flag
     if name == "retries":
         assert found["retries"] == 0
+    elif name == "x-fastq-deaths":
+        assert found["deaths"] == 0
     elif name == "timelimit":
         assert (found["hard_s"], found["soft_s"]) == (None, None)
     else:
@@ -148,6 +154,12 @@ def test_an_unusable_header_sets_its_flag_and_counts_as_absent(name: str, typed:
 def test_retries_may_have_any_integer_type(tag: str, value: int) -> None:
     found = scan_of((b"retries", tag, value))
     assert (found["retries"], found["flags"]) == (value, 0)
+
+
+@pytest.mark.parametrize(("tag", "value"), [("b", 5), ("B", 200), ("I", 1), ("l", 8), ("L", 2**31 - 1), ("V", None)])
+def test_deaths_may_have_any_integer_type_and_none_is_no_death(tag: str, value: int | None) -> None:
+    found = scan_of((b"x-fastq-deaths", tag, value))
+    assert (found["deaths"], found["flags"]) == (value or 0, 0)
 
 
 @pytest.mark.parametrize(("hard", "soft", "expected"), [

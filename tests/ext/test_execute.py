@@ -44,7 +44,7 @@ def test_a_plain_result_is_recorded_without_the_slow_path(kits: Callable[..., Ki
     kit = kits(lambda a, b: a + b, traits=PLAIN | STORES | FAST_RESULT)
     kit.put((1, 0, message(task_id="t-1")))
     kit.executors[0].run_ready()
-    assert kit.ring.drain() == (1, [(1, 1)], [("t-1", "SUCCESS", b'"3"')], [], [])
+    assert kit.ring.drain() == (1, [(1, 1)], [("t-1", "SUCCESS", b'"3"', None)], [], [])
     assert kit.slow.asked == []
 
 
@@ -127,7 +127,7 @@ def test_effects_larger_than_a_slot_travel_through_a_file(kits: Callable[..., Ki
     kit.put((1, 0, message()))
     kit.executors[0].run_ready()
     assert kit.files.left() == ["spill-1"]
-    assert kit.ring.drain()[2] == [("t-1", "SUCCESS", b"x" * 100_000)]
+    assert kit.ring.drain()[2] == [("t-1", "SUCCESS", b"x" * 100_000, None)]
     assert kit.files.left() == []
 
 

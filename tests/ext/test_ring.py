@@ -219,7 +219,7 @@ def test_a_long_queue_name_leaves_room_for_the_path_of_large_effects(kits: Calla
     kit = kits({"add": lambda a, b: 1}, traits=0)
     kit.slow.returned = lambda *_: (0, pack_result("id", "SUCCESS", b"x" * 5000))  # type: ignore[method-assign]
     kit.slow.opened = ((1, 2), {}, {})
-    name, payload = b"q" * 255, 1024 - struct.calcsize("=QQdddQ9I4B")
+    name, payload = b"q" * 255, 1024 - struct.calcsize("=QQdddQ11I4B")
     for size in range(payload - 256 - 260, payload - 250):
         content = message(body=b"[[1, 2], {}, {}]" + b" " * (size - len(message(body=b"[[1, 2], {}, {}]"))))
         kit.put((1, 0, content), (2, 0, message()), queue=name)
@@ -255,18 +255,27 @@ def test_a_ring_refuses_a_shape_it_cannot_have() -> None:
 
 results = st.tuples(st.text(max_size=60), st.text(max_size=20), st.binary(max_size=300))
 messages = st.builds(Message, queue=st.text(max_size=30), content=st.binary(max_size=300),
-                     priority=st.integers(0, 255), run_at=st.none() | st.floats(0, 1e12))
+                     priority=st.integers(0, 255), run_at=st.none() | st.floats(0, 1e12),
+                     exchange=st.text(max_size=30))
 
 
-@given(st.lists(results, max_size=5), st.lists(messages, max_size=5), st.none() | st.text(max_size=40))
+@given(st.lists(results, max_size=5), st.lists(messages, max_size=5), st.none() | st.text(max_size=40),
+       st.none() | st.text(max_size=20))
 def test_effects_come_out_as_they_went_in(
-    stored: list[tuple[str, str, bytes]], sent: list[Message], reason: str | None,
+    stored: list[tuple[str, str, bytes]], sent: list[Message], reason: str | None, reply_to: str | None,
 ) -> None:
     raw = b"".join([*(pack_result(*result) for result in stored), *map(pack_message, sent),
                     pack_reason(reason) if reason is not None else b""])
     into: tuple[list[Any], list[Any]] = [], []
-    assert parse_effects(raw, *into) == reason
-    assert into == (stored, [tuple(message) for message in sent])
+    assert parse_effects(raw, *into, reply_to) == reason
+    assert into == ([(*result, reply_to) for result in stored], [tuple(message) for message in sent])
+
+
+@given(messages, st.data())
+def test_a_message_among_effects_cut_anywhere_is_refused(sent: Message, data: st.DataObject) -> None:
+    raw = pack_message(sent)
+    with pytest.raises(FrameError, match="effects"):
+        parse_effects(raw[:data.draw(st.integers(1, len(raw) - 1))], [], [])
 
 
 @given(results, st.data())

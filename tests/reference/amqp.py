@@ -211,6 +211,7 @@ TEXTS = {
     "task": (1024, 4), "id": (1024, 8), "eta": (64, 16), "expires": (64, 32), "root_id": (1024, 256),
     "parent_id": (1024, 256), "group": (1024, 256), "compression": (1024, 256),
 }
+COUNTS = {"retries": ("retries", 128), "x-fastq-deaths": ("deaths", 256)}
 
 
 def scan(raw: bytes) -> dict[str, Any]:
@@ -218,7 +219,7 @@ def scan(raw: bytes) -> dict[str, Any]:
     found: dict[str, Any] = dict.fromkeys(TEXTS)
     for name in ("content_type", "content_encoding", "reply_to", "correlation_id"):
         found[name] = text(properties[name]) if name in properties else None
-    found.update(body=body, hard_s=None, soft_s=None, retries=0, ignore_result=None,
+    found.update(body=body, hard_s=None, soft_s=None, retries=0, deaths=0, ignore_result=None,
                  priority=properties.get("priority", 0), flags=0)
     for name, tag, it in headers:
         _scan_header(found, name.decode("utf-8", "surrogateescape"), tag, it)
@@ -239,10 +240,11 @@ def _scan_header(found: dict[str, Any], name: str, tag: str, it: Any) -> None:
         good = tag == "S" and 0 < len(it) <= limit
         found[name] = text(it) if good else None
         found["flags"] |= 0 if good or tag == "V" else bad
-    elif name == "retries":
+    elif name in COUNTS:
+        field, bad = COUNTS[name]
         good = tag in INTEGERS and 0 <= it < 2**31
-        found["retries"] = it if good else 0
-        found["flags"] |= 0 if good or tag == "V" else 128
+        found[field] = it if good else 0
+        found["flags"] |= 0 if good or tag == "V" else bad
     elif name == "ignore_result":
         found["ignore_result"] = bool(it) if tag == "t" or tag in INTEGERS else None
         found["flags"] |= 0 if tag == "t" or tag in INTEGERS or tag == "V" else 256
