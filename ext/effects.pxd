@@ -3,8 +3,8 @@
 # A sequence of records in native byte order, no padding:
 #
 #   'R' u8 state_n, state, u16 id_n, task id, u32 meta_n, meta       store a result
-#   'P' u8 priority, f64 run_at (NaN: now), u16 queue_n, queue,      publish a message
-#       u32 content_n, content
+#   'P' u8 priority, f64 run_at (NaN: now), u16 exchange_n,          publish a message
+#       exchange, u16 queue_n, queue, u32 content_n, content
 #   'W' u8 0, u16 reason_n, reason, u32 0                            why the message is dead-lettered
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t

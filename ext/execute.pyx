@@ -287,7 +287,7 @@ cdef class Executor:
         return 0
 
     cdef int write_effects(self, Slot* slot, bytes effects) except -1:
-        cdef uint32_t at = slot.content_n + slot.queue_n
+        cdef uint32_t at = slot_used(slot)
         if PyBytes_GET_SIZE(effects) > <Py_ssize_t>(ring_payload(self.ring) - at):
             effects = self.slow.spill(effects)
             if PyBytes_GET_SIZE(effects) > <Py_ssize_t>(ring_payload(self.ring) - at):

@@ -5,8 +5,12 @@ producer, and keeps what children need not see: the free list, the task table, t
 It owns no descriptor, clock or file: spilling and waking come from outside.
 """
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.buffer cimport (
+    PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer,
+)
+from cpython.bytes cimport (
+    PyBytes_AS_STRING, PyBytes_AsStringAndSize, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
+)
 from libc.math cimport NAN, isnan
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, qsort
@@ -14,17 +18,22 @@ from libc.string cimport memcmp, memcpy, memset
 
 from debug cimport FASTQ_DEBUG
 from effects cimport EFFECT_PUBLISH, EFFECT_REASON, EFFECT_RESULT
+from rows cimport ROW_MARKED_BIT, ROW_REDELIVERED_BIT, Row, row_next
 from scan cimport (
     SCAN_BAD_ETA, SCAN_BAD_EXPIRES, SCAN_BAD_OTHER, SCAN_BAD_RETRIES, SCAN_BAD_TIMELIMIT, SCAN_V1, Scan, Span,
     scan_content,
 )
 from shm cimport *
+from utf8 cimport is_utf8
 
 from fastq.exceptions import FrameError
 
 cdef enum:
     OUTCOMES = 16
+    QUEUE_LEAST = 16            # entries of a queue: a child's 16 fill a cache line, so that all heads begin on one
     BACK_CHILD = 0xFFFF         # the supervisor, when it takes un-started work back
+    # Its last holder vanished, and nobody has counted that yet: the flag in the deaths of a row (types.UNCOUNTED).
+    UNCOUNTED_BIT = ROW_REDELIVERED_BIT
 
 cdef enum:
     BAD_HEADERS = SCAN_BAD_TIMELIMIT | SCAN_BAD_RETRIES | SCAN_BAD_ETA | SCAN_BAD_EXPIRES | SCAN_BAD_OTHER
@@ -41,6 +50,7 @@ cdef enum:                      # why a message needs a decision; the same numbe
     ODD_ETA = 6
     ODD_EXPIRES = 7
     ODD_FULL = 8
+    ODD_UNCOUNTED = 9
 
 cdef struct TaskRow:
     const unsigned char* name
@@ -80,10 +90,20 @@ cdef uint32_t power_of_two(uint32_t n) noexcept nogil:
     return p
 
 
+cdef inline uint32_t queue_size(uint32_t slots) noexcept nogil:
+    return power_of_two(slots if slots > QUEUE_LEAST else QUEUE_LEAST)
+
+
 cdef inline double ran_s(Slot* slot) noexcept nogil:
     # A run may begin after the clock was read; an unsigned difference below zero would be a run of centuries.
     cdef uint64_t started = fq_load64(&slot.started_ns), now = fq_mono_ns()
     return (now - started) * 1e-9 if started and started < now else 0.0
+
+
+cdef inline bint is_begun(Slot* slot) noexcept nogil:
+    # From its claim to its drain; a child may complete it at any time, which stays inside.
+    cdef uint32_t phase = state_phase(fq_load64(&slot.state))
+    return phase == SLOT_CLAIMED or phase == SLOT_DONE
 
 
 cdef list runs_of(uint64_t* tags, Py_ssize_t n):
@@ -109,9 +129,9 @@ cdef list runs_of(uint64_t* tags, Py_ssize_t n):
 
 def ring_size(int slots, int slot_bytes, int children) -> int:
     """Bytes of shared memory that a ring of this shape needs."""
-    cdef uint32_t done = power_of_two(slots)
-    return (sizeof(RingHead) + <uint64_t>children * (sizeof(ChildHead) + 4 * <uint64_t>done)
-            + 8 * <uint64_t>power_of_two(slots) + <uint64_t>slots * slot_bytes)
+    cdef uint32_t size = queue_size(slots)
+    return (sizeof(RingHead) + <uint64_t>children * (sizeof(ChildHead) + 4 * <uint64_t>size) + 8 * <uint64_t>size
+            + <uint64_t>slots * slot_bytes)
 
 
 cdef class Ring:
@@ -163,7 +183,7 @@ cdef class Ring:
         cdef uint32_t i
         memset(ring, 0, sizeof(RingHead))
         ring.slots, ring.slot_bytes, ring.children = slots, slot_bytes, children
-        ring.queue_mask = ring.done_mask = power_of_two(slots) - 1
+        ring.queue_mask = ring.done_mask = queue_size(slots) - 1
         ring.at_heads = sizeof(RingHead)
         ring.at_ready = ring.at_heads + children * (sizeof(ChildHead) + 4 * <uint64_t>(ring.done_mask + 1))
         ring.at_slots = ring.at_ready + 8 * <uint64_t>(ring.queue_mask + 1)
@@ -232,30 +252,82 @@ cdef class Ring:
         return fq_load64(&self.ring.tail) - fq_load64(&self.ring.head)
 
     def stage(self, bytes queue, rows) -> list:
-        """Copy a batch into slots; return the rows that need a decision as (why, tag, deaths, content)."""
+        """Copy a batch into slots; return the rows that need a decision as (why, tag, deaths, content).
+
+        All or nothing: when it raises, nothing of the batch is staged.
+        """
         cdef list odd = []
-        cdef int why
-        for tag, deaths, content in rows:
-            why = self.put(queue, tag, deaths, content, False, 0.0)
-            if why:
-                odd.append((why, tag, deaths, content))
+        cdef uint32_t before = self.staged_n
+        try:
+            if PyObject_CheckBuffer(rows):
+                self.stage_packed(queue, rows, odd)
+            else:
+                self.stage_tuples(queue, rows, odd)
+        except BaseException:
+            while self.staged_n > before:
+                self.staged_n -= 1
+                self.free_slot(self.staged[self.staged_n])
+            raise
         return odd
 
-    def stage_one(self, bytes queue, uint64_t tag, uint32_t deaths, bytes content, double expires_at=0.0) -> int:
-        """Stage a message that was decided upon: its eta, expiry and deaths are not asked again."""
-        return self.put(queue, tag, deaths, content, True, expires_at)
+    cdef int stage_tuples(self, bytes queue, rows, list odd) except -1:
+        cdef uint32_t deaths
+        cdef char* p
+        cdef Py_ssize_t n
+        cdef int why
+        for tag, counted, content in rows:
+            deaths = counted
+            PyBytes_AsStringAndSize(content, &p, &n)
+            why = self.put(queue, tag, &deaths, False, <const unsigned char*>p, n, False, 0.0)
+            if why:
+                odd.append((why, tag, deaths, content))
+        return 0
 
-    cdef int put(self, bytes queue, uint64_t tag, uint32_t deaths, bytes content, bint decided,
-                 double expires_at) except -1:
+    cdef int stage_packed(self, bytes queue, rows, list odd) except -1:
+        cdef Py_buffer view
+        PyObject_GetBuffer(rows, &view, PyBUF_SIMPLE)
+        try:
+            return self.stage_records(queue, <const unsigned char*>view.buf, view.len, odd)
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef int stage_records(self, bytes queue, const unsigned char* start, Py_ssize_t size, list odd) except -1:
+        cdef const unsigned char* p = start
+        cdef const unsigned char* end = start + size
+        cdef const unsigned char* after
+        cdef uint32_t deaths
+        cdef Row row
+        cdef int why
+        while p != end:
+            after = row_next(p, end, &row)
+            if after == NULL:
+                raise FrameError(f"a batch of deliveries is cut off in the record at byte {p - start} of {size}")
+            deaths = row.flags & <uint32_t>1 << UNCOUNTED_BIT
+            if row.flags & ~(deaths | <uint32_t>1 << ROW_MARKED_BIT):
+                raise FrameError(f"the record at byte {p - start} of a batch has unknown flags {row.flags:#x}")
+            why = self.put(queue, row.tag, &deaths, True, row.content, row.n, False, 0.0)
+            if why:
+                odd.append((why, row.tag, deaths, PyBytes_FromStringAndSize(<const char*>row.content, row.n)))
+            p = after
+        return 0
+
+    def stage_one(self, bytes queue, uint64_t tag, uint32_t deaths, bytes content not None,
+                  double expires_at=0.0) -> int:
+        """Stage a message that was decided upon: its eta, expiry and deaths are not asked again."""
+        return self.put(queue, tag, &deaths, False, <const unsigned char*>PyBytes_AS_STRING(content),
+                        PyBytes_GET_SIZE(content), True, expires_at)
+
+    cdef int put(self, bytes queue, uint64_t tag, uint32_t* deaths, bint packed, const unsigned char* p,
+                 Py_ssize_t n, bint decided, double expires_at) except -1:
+        # Into a slot, or why not. The deaths of a packed row stand in its content: they are added to *deaths.
         cdef Scan scan
-        cdef const unsigned char* p = <const unsigned char*>PyBytes_AS_STRING(content)
         cdef uint32_t task, number
         cdef Slot* slot
         cdef TaskRow* row
-        if self.free_n == 0:
-            return ODD_FULL
-        if scan_content(p, PyBytes_GET_SIZE(content), &scan):
+        if scan_content(p, n, &scan):
             return ODD_MALFORMED
+        if packed:
+            deaths[0] |= scan.deaths
         if scan.flags & SCAN_V1 or scan.id.p == NULL or scan.task.p == NULL:
             return ODD_NO_TASK
         task = self.find_task(scan.task)
@@ -263,17 +335,21 @@ cdef class Ring:
             return ODD_UNKNOWN_TASK
         if scan.flags & BAD_HEADERS:
             return ODD_BAD_HEADER
+        if deaths[0] >> UNCOUNTED_BIT:
+            return ODD_UNCOUNTED
         if not decided:
-            if deaths >= self.max_deaths:
+            if deaths[0] >= self.max_deaths:
                 return ODD_DEATHS
             if scan.eta.p != NULL:
                 return ODD_ETA
             if scan.expires.p != NULL:
                 return ODD_EXPIRES
+        if self.free_n == 0:
+            return ODD_FULL
         row = &self.rows[task]
         number = self.free_list[self.free_n - 1]
         slot = ring_slot(self.ring, number)
-        slot.tag, slot.task, slot.deaths, slot.expires_at = tag, task, deaths, expires_at
+        slot.tag, slot.task, slot.deaths, slot.expires_at = tag, task, deaths[0], expires_at
         slot.hard_s = row.hard_s if isnan(scan.hard_s) else scan.hard_s
         slot.soft_s = row.soft_s if isnan(scan.soft_s) else scan.soft_s
         slot.ignore_result = scan.ignore_result
@@ -286,7 +362,7 @@ cdef class Ring:
             slot.flags |= SLOT_LIMITED
         if scan.parent_id.p != NULL or scan.group.p != NULL:
             slot.flags |= SLOT_FAMILY
-        self.load(slot, queue, content)
+        self.load(slot, queue, p, n, &scan.reply_to)
         self.free_n -= 1
         self.limited += (slot.flags & SLOT_LIMITED) != 0
         slot.state = slot_state(state_generation(slot.state) + 1, 0, SLOT_STAGED)
@@ -294,21 +370,32 @@ cdef class Ring:
         self.staged_n += 1
         return 0
 
-    cdef int load(self, Slot* slot, bytes queue, bytes content) except -1:
+    cdef int load(self, Slot* slot, bytes queue, const unsigned char* p, Py_ssize_t n, Span* reply) except -1:
         cdef unsigned char* payload = slot_payload(slot)
-        if PyBytes_GET_SIZE(queue) > 255:
-            raise ValueError(f"a queue name may have 255 bytes, {queue[:40]!r}... has {len(queue)}")
+        cdef Py_ssize_t queue_n = PyBytes_GET_SIZE(queue)
         # Behind content and queue stay PATH_ROOM bytes: effects that do not fit leave the path of their file there.
-        if PyBytes_GET_SIZE(content) + PyBytes_GET_SIZE(queue) + PATH_ROOM > <Py_ssize_t>ring_payload(self.ring):
-            content = self.spill(content)
+        cdef Py_ssize_t room = <Py_ssize_t>ring_payload(self.ring) - PATH_ROOM - queue_n
+        cdef bytes path
+        if queue_n > 255:
+            raise ValueError(f"a queue name may have 255 bytes, {queue[:40]!r}... has {len(queue)}")
+        slot.reply_at = slot.reply_n = 0
+        # A name that is no text is nobody's: no broker has such a queue.
+        if reply.n and is_utf8(reply.p, reply.n):
+            slot.reply_at, slot.reply_n = <uint32_t>(reply.p - p), reply.n
+        if n > room:
+            path = self.spill(PyBytes_FromStringAndSize(<const char*>p, n))
             slot.flags |= SLOT_SPILLED
-            if PyBytes_GET_SIZE(content) + PyBytes_GET_SIZE(queue) + PATH_ROOM > <Py_ssize_t>ring_payload(self.ring):
-                self.unspill(content)
-                raise ValueError(f"the spill path {content!r} does not fit a slot")
-        slot.content_n = <uint32_t>PyBytes_GET_SIZE(content)
-        slot.queue_n = <uint32_t>PyBytes_GET_SIZE(queue)
-        memcpy(payload, PyBytes_AS_STRING(content), slot.content_n)
-        memcpy(payload + slot.content_n, PyBytes_AS_STRING(queue), slot.queue_n)
+            n = PyBytes_GET_SIZE(path)
+            if n + <Py_ssize_t>slot.reply_n > room:
+                self.unspill(path)
+                raise ValueError(f"the spill path {path!r} does not fit a slot")
+            if slot.reply_n:
+                slot.reply_at = <uint32_t>(n + queue_n)
+                memcpy(payload + slot.reply_at, reply.p, slot.reply_n)
+            p = <const unsigned char*>PyBytes_AS_STRING(path)
+        slot.content_n, slot.queue_n = <uint32_t>n, <uint32_t>queue_n
+        memcpy(payload, p, n)
+        memcpy(payload + n, PyBytes_AS_STRING(queue), queue_n)
         return 0
 
     def early(self) -> list:
@@ -323,12 +410,17 @@ cdef class Ring:
                 n += 1
         return runs_of(self.tags, n)
 
-    def unstage(self) -> list:
-        """Forget what is staged, as when the settling before `release` failed; returns the runs of its tags."""
+    def unstage(self, dict rows=None) -> list:
+        """Forget what is staged, as when the settling before `release` failed; returns the runs of its tags.
+
+        Into *rows* goes (queue, deaths, content) by tag.
+        """
         cdef Py_ssize_t n = 0
         while self.staged_n:
             self.staged_n -= 1
             self.tags[n] = ring_slot(self.ring, self.staged[self.staged_n]).tag
+            if rows is not None:
+                rows[self.tags[n]] = self.row_of(ring_slot(self.ring, self.staged[self.staged_n]))
             n += 1
             self.free_slot(self.staged[self.staged_n])
         return runs_of(self.tags, n)
@@ -370,7 +462,8 @@ cdef class Ring:
     def drain(self) -> tuple:
         """Take all completions: (how many, ack runs, results, publishes, odd).
 
-        results: (task_id, state, meta). publishes: (queue, content, priority, run_at or None).
+        results: (task_id, state, meta, reply queue or None).
+        publishes: (queue, content, priority, run_at or None, exchange).
         odd: (tag, deaths, task row, outcome, queue, content, early, reason), for endings other than an ack.
         """
         cdef list results = [], publishes = [], odd = []
@@ -418,10 +511,13 @@ cdef class Ring:
                 return file.read()
         return raw
 
-    cdef tuple describe(self, Slot* slot, reason=None):
+    cdef tuple row_of(self, Slot* slot):
         cdef bytes queue = PyBytes_FromStringAndSize(<char*>slot_payload(slot) + slot.content_n, slot.queue_n)
-        return (slot.tag, slot.deaths, slot.task, slot.outcome, queue.decode(), self.content_of(slot),
-                (slot.flags & SLOT_EARLY) != 0, reason)
+        return queue.decode(), slot.deaths, self.content_of(slot)
+
+    cdef tuple describe(self, Slot* slot, reason=None):
+        queue, deaths, content = self.row_of(slot)
+        return slot.tag, deaths, slot.task, slot.outcome, queue, content, (slot.flags & SLOT_EARLY) != 0, reason
 
     cdef object read_effects(self, Slot* slot, list results, list publishes):
         cdef bytes raw = PyBytes_FromStringAndSize(<char*>slot_payload(slot) + slot.effects_at, slot.effects_n)
@@ -430,7 +526,10 @@ cdef class Ring:
             with open(path, "rb") as file:
                 raw = file.read()
             self.unspill(path)
-        return parse_effects(raw, results, publishes)
+        reply = None
+        if slot.reply_n:
+            reply = PyBytes_FromStringAndSize(<char*>slot_payload(slot) + slot.reply_at, slot.reply_n).decode()
+        return parse_effects(raw, results, publishes, reply)
 
     # -- watching -----------------------------------------------------------------------------
 
@@ -455,8 +554,11 @@ cdef class Ring:
         fq_store32(&self.ring.stop, 1)
         self.rouse(self.ring.children)
 
-    def take_back(self, int most=-1) -> tuple:
-        """Take un-started deliveries out of the children's reach: (tag runs, [(queue, content)] acked early)."""
+    def take_back(self, int most=-1, dict rows=None) -> tuple:
+        """Take un-started deliveries out of the children's reach: (tag runs, [(queue, content)] acked early).
+
+        Into *rows* goes (queue, deaths, content) by tag, of those in the runs.
+        """
         cdef list early = []
         cdef Py_ssize_t n = 0
         cdef uint32_t number
@@ -467,9 +569,11 @@ cdef class Ring:
                 break
             slot = ring_slot(self.ring, number)
             if slot.flags & SLOT_EARLY:
-                described = self.describe(slot)
-                early.append((described[4], described[5]))
+                queue, _, content = self.row_of(slot)
+                early.append((queue, content))
             else:
+                if rows is not None:
+                    rows[slot.tag] = self.row_of(slot)
                 self.tags[n] = slot.tag
                 n += 1
             self.free_slot(number)
@@ -489,6 +593,51 @@ cdef class Ring:
                 found.append((state_child(state), slot.task, slot.tag,
                               content[slot.id_at:slot.id_at + slot.id_n].decode(errors="replace"), ran_s(slot)))
         return found
+
+    def unsettled(self) -> list:
+        """(tag, content) of every delivery that was begun and is not drained, but for those acked early."""
+        cdef uint32_t i
+        cdef Slot* slot
+        cdef list found = []
+        for i in range(self.ring.slots):
+            slot = ring_slot(self.ring, i)
+            if is_begun(slot) and not slot.flags & SLOT_EARLY:
+                found.append((slot.tag, self.content_of(slot)))
+        return found
+
+    def freed(self, runs) -> list:
+        """(tag, content) of those drained deliveries in *runs* whose slots were not used again since.
+
+        What went through a file, or was acked early, is not among them.
+        """
+        cdef uint32_t i
+        cdef Slot* slot
+        cdef dict numbers = {}
+        cdef list found = []
+        for i in range(self.ring.slots):
+            slot = ring_slot(self.ring, i)
+            if (state_phase(slot.state) == SLOT_FREE and slot.content_n != 0
+                    and not slot.flags & (SLOT_EARLY | SLOT_SPILLED)):
+                numbers[slot.tag] = i
+        for first, last in runs:
+            for tag in range(first, last + 1):
+                if tag in numbers:
+                    found.append((tag, self.content_of(ring_slot(self.ring, numbers[tag]))))
+        return found
+
+    def adopt(self, uint64_t old, uint64_t new) -> bool:
+        """Give a delivery that was begun and is not drained another tag; False when there is none with the tag *old*.
+
+        Safe while it runs: no child looks at tags.
+        """
+        cdef uint32_t i
+        cdef Slot* slot
+        for i in range(self.ring.slots):
+            slot = ring_slot(self.ring, i)
+            if slot.tag == old and is_begun(slot) and not slot.flags & SLOT_EARLY:
+                slot.tag = new
+                return True
+        return False
 
     def bury(self, int child) -> list:
         """Take what a dead child ran, as `drain`'s odd rows; what it had finished waits for the next drain."""
@@ -569,8 +718,11 @@ cdef inline int need(Py_ssize_t at, Py_ssize_t n, Py_ssize_t size) except -1:
     return 0
 
 
-def parse_effects(bytes raw, list results, list publishes):
-    """Append the records of packed effects to *results* and *publishes*; return the reason, if there is one."""
+def parse_effects(bytes raw, list results, list publishes, reply_to=None):
+    """Append the records of packed effects to *results* and *publishes*; return the reason, if there is one.
+
+    *reply_to* is the queue that waits for the results, or None.
+    """
     cdef const unsigned char* p = <const unsigned char*>PyBytes_AS_STRING(raw)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(raw), at = 0
     cdef uint8_t kind, small
@@ -592,6 +744,12 @@ def parse_effects(bytes raw, list results, list publishes):
             need(at, 8, size)
             memcpy(&run_at, p + at, 8)
             at += 8
+            need(at, 2, size)
+            memcpy(&id_n, p + at, 2)
+            at += 2
+            need(at, id_n, size)
+            exchange = PyBytes_FromStringAndSize(<const char*>p + at, id_n).decode()
+            at += id_n
         elif kind != EFFECT_REASON:
             raise FrameError(f"effects hold an unknown record {kind} at byte {at - 2}")
         need(at, 2, size)
@@ -606,9 +764,9 @@ def parse_effects(bytes raw, list results, list publishes):
         data = PyBytes_FromStringAndSize(<const char*>p + at, n)
         at += n
         if kind == EFFECT_RESULT:
-            results.append((name, state, data))
+            results.append((name, state, data, reply_to))
         elif kind == EFFECT_PUBLISH:
-            publishes.append((name, data, small, None if isnan(run_at) else run_at))
+            publishes.append((name, data, small, None if isnan(run_at) else run_at, exchange))
         else:
             reason = name
     return reason

@@ -88,12 +88,14 @@ cdef struct Slot:
     uint64_t started_ns         # monotonic; written by the child
     uint32_t task               # row in the task table
     uint32_t content_n          # of the packed content, or of the path when spilled
-    uint32_t queue_n            # the queue's name stands behind the content
+    uint32_t queue_n            # the queue's name stands behind the content, behind it a spilled content's reply queue
     uint32_t effects_n
     uint32_t effects_at         # offset in the payload
     uint32_t body_at            # offset in the content
     uint32_t id_at, id_n        # the task id, in the content
     uint32_t deaths
+    uint32_t reply_at           # offset in the payload of the queue that waits for the result
+    uint32_t reply_n            # 0: nobody waits there
     uint8_t outcome
     uint8_t flags
     int8_t ignore_result
@@ -116,6 +118,10 @@ cdef inline Slot* ring_slot(RingHead* ring, uint32_t number) noexcept nogil:
 
 cdef inline unsigned char* slot_payload(Slot* slot) noexcept nogil:
     return <unsigned char*>slot + sizeof(Slot)
+
+cdef inline uint32_t slot_used(Slot* slot) noexcept nogil:
+    # Where effects may begin. The reply queue lies inside a content that is here, behind the rest when it is not.
+    return slot.content_n + slot.queue_n + (slot.reply_n if slot.flags & SLOT_SPILLED else 0)
 
 cdef inline uint32_t ring_payload(RingHead* ring) noexcept nogil:
     return ring.slot_bytes - <uint32_t>sizeof(Slot)
