@@ -1,0 +1,126 @@
+"""Sockets to a broker: connected within one deadline, with TLS when asked for, and then non-blocking.
+
+What is set on each, and why: TCP_NODELAY, since a frame must not wait for the answer to the one before; keepalive and
+TCP_USER_TIMEOUT, so that a peer that vanished without a word is noticed within half a minute although nobody writes.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from fastq.amqp import tls
+from fastq.amqp.error import ConnectionFailed
+
+if TYPE_CHECKING:
+    from fastq.amqp.target import Target
+
+USER_TIMEOUT_MS = 30_000
+KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
+
+READ, WRITE = 1, 4
+"""What `wait` waits for; the values of POLLIN and POLLOUT on every system that has poll."""
+
+
+def connect(target: Target, deadline: float) -> socket.socket:
+    """Connect to *target* until *deadline* (of the monotonic clock); the socket returned is non-blocking.
+
+    Raises ConnectionFailed, which names host, port, reason and what to look at; ConfigError for unusable TLS options.
+    """
+    how = tls.build(target.ssl, target.host) if target.ssl else None  # a wrong option shows before any network
+    started = time.monotonic()
+    try:
+        found = _connect_any(target, deadline)
+    except OSError as error:
+        raise unreachable(target, error, time.monotonic() - started) from error
+    try:
+        _tune(found)
+        if how is not None:
+            found.settimeout(_remaining(deadline))
+            found = how.context.wrap_socket(found, server_hostname=how.server_hostname)
+        found.setblocking(False)
+    except OSError as error:
+        found.close()
+        raise unreachable(target, error, time.monotonic() - started) from error
+    except BaseException:
+        found.close()
+        raise
+    return found
+
+
+def wait(sock: socket.socket, events: int, timeout_s: float | None) -> int:
+    """Wait until *sock* has bytes (READ) or room (WRITE); returns which of them, 0 when *timeout_s* has passed."""
+    if not hasattr(select, "poll"):  # Windows
+        ready, writable, broken = select.select(
+            [sock] if events & READ else [], [sock] if events & WRITE else [], [sock], timeout_s)
+        return (READ if ready or broken else 0) | (WRITE if writable else 0)
+    poller = select.poll()
+    poller.register(sock, events)
+    # Rounded up: a wait of half a millisecond that is cut to none would spin.
+    found = poller.poll(None if timeout_s is None else max(0, -int(-timeout_s * 1000 // 1)))
+    if not found:
+        return 0
+    # An error or a hang-up is told by the next read or write, whichever was to come.
+    return (found[0][1] & (READ | WRITE)) or events
+
+
+def unreachable(target: Target, error: OSError, waited_s: float) -> ConnectionFailed:
+    """Return what to raise when the attempt to connect ended in *error*."""
+    reason, hint = _explain(error, target, waited_s)
+    return ConnectionFailed(f"cannot reach RabbitMQ at {target.where}: {reason}; {hint}")
+
+
+def _connect_any(target: Target, deadline: float) -> socket.socket:
+    """Try each address of the host. One that never answers leaves its share of the time to those after it."""
+    addresses = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    last: OSError | None = None
+    for number, (family, kind, protocol, _, address) in enumerate(addresses):
+        made = socket.socket(family, kind, protocol)
+        try:
+            made.settimeout(_remaining(deadline) / (len(addresses) - number))
+            made.connect(address)
+        except OSError as error:
+            made.close()
+            # Refused tells more than no route: the latter is often only the other IP version.
+            last = error if last is None or not isinstance(last, ConnectionRefusedError) else last
+        except BaseException:
+            made.close()
+            raise
+        else:
+            return made
+    raise last or OSError("the name has no address")
+
+
+def _tune(sock: socket.socket) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in {**KEEPALIVE, "TCP_USER_TIMEOUT": USER_TIMEOUT_MS}.items():
+        if hasattr(socket, name):
+            with suppress(OSError):  # known to Python, not to this kernel: slower to notice, no reason to fail
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _remaining(deadline: float) -> float:
+    """Seconds left, never 0, which would mean non-blocking."""
+    return max(0.001, deadline - time.monotonic())
+
+
+def _explain(error: OSError, target: Target, waited_s: float) -> tuple[str, str]:
+    """The reason in words, and what to look at."""
+    if isinstance(error, socket.gaierror):
+        return f"the name cannot be resolved ({error.strerror})", "check the host name in the broker address"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused", "is the server running, and is this its port?"
+    if isinstance(error, TimeoutError):
+        return f"no answer in {waited_s:.1f} s", "check address and firewall; a longer connect timeout waits longer"
+    if reason := getattr(error, "verify_message", ""):
+        return f"its certificate is not accepted ({reason})", "set ca_certs to the authority that signed it, or " \
+            "server_hostname to a name that it bears"
+    if "WRONG_VERSION_NUMBER" in str(error) or (target.ssl and isinstance(error, (ConnectionResetError, EOFError))):
+        return "the port does not speak TLS", "RabbitMQ's port for TLS is 5671; amqp:// means a connection without"
+    if target.ssl and type(error).__module__ == "ssl":
+        return f"no TLS session ({error.strerror or error})", "check certificate, key and protocol on both sides"
+    return error.strerror or str(error), "check host, port and network"
