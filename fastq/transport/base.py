@@ -15,6 +15,18 @@ class Caps(NamedTuple):
     """Endings.results are stored in the same atomic step as the acks."""
     lean_headers: bool = False
     """Only fastq reads these messages: headers that are null may be left out."""
+    is_atomic: bool = False
+    """A turn is one step: all of it happens, or nothing. Hand-backs return to their old places."""
+    pushes: bool = False
+    """The broker sends deliveries by itself, as far as the window goes."""
+    has_leases: bool = False
+    """A worker that is silent for longer than its lease loses what it holds, while its connection stands."""
+    ranks: int = 10
+    """How many priorities are told apart; 1: none."""
+    routes: bool = False
+    """It has exchanges; without, a message goes straight to its queue, whatever exchange was named."""
+    future_grain_s: float = 0.0
+    """Future messages come out up to so much late."""
 
 
 class Transport(Protocol):
@@ -25,11 +37,19 @@ class Transport(Protocol):
 
     caps: Caps
 
-    def publish_one(self, queue: str, content: bytes, priority: int = 0, run_at: float | None = None) -> None:
-        """Store one message; it is durable when this returns. Raises TransportError."""
+    def publish_one(self, queue: str, content: bytes, priority: int = 0, run_at: float | None = None,
+                    exchange: str = "") -> None:
+        """Store one message: when this returns it is stored, or on its way and sent again until it is.
 
-    def publish(self, messages: Iterable[Message]) -> int:
-        """Store many messages in few steps, each step all or nothing. Returns how many."""
+        Raises TransportError.
+        """
+
+    def publish(self, messages: Iterable[Message], timeout_s: float | None = None) -> int:
+        """Store many messages in few steps; all before and among them are stored when this returns.
+
+        *timeout_s* is how long to wait for that, None as long as the transport's options say. Returns how many there
+        were. Raises TransportError, and `Undeliverable` for messages, also earlier ones, that the broker gave back.
+        """
 
     def attach(self, worker: str, queues: Sequence[str], lease_s: float = 30.0) -> None:
         """Become a consumer of *queues* under the node name *worker*."""
@@ -37,7 +57,9 @@ class Transport(Protocol):
     def turn(self, endings: Endings, credit: int) -> Deliveries:
         """Settle what ended and take up to *credit* new deliveries, in one atomic step if it can.
 
-        Raises LeaseLost when this worker's deliveries were given to others meanwhile.
+        Rows of one queue may be a packed batch (``ext/rows.pxd``), which makes tuples only when asked.
+        Held deliveries plus *credit* is how many the worker wants in hand. Raises LeaseLost or
+        ConnectionLost when this worker's deliveries are given to others: attach again.
         """
 
     def fileno(self) -> int:

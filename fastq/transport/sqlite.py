@@ -81,7 +81,7 @@ class SqliteTransport:
         transport.turn(Endings(ack=[(rows[0][0], rows[0][0])]), credit=1)
     """
 
-    caps = Caps(stores_results=True, lean_headers=True)
+    caps = Caps(stores_results=True, lean_headers=True, is_atomic=True, has_leases=True)
 
     def __init__(self, file: SqliteFile, options: TransportOptions) -> None:
         self._file = file
@@ -102,16 +102,20 @@ class SqliteTransport:
 
     # -- publish ----------------------------------------------------------------------------------------------
 
-    def publish_one(self, queue: str, content: bytes, priority: int = 0, run_at: float | None = None) -> None:
-        """Store one message; it is committed when this returns. Raises TransportError."""
+    def publish_one(self, queue: str, content: bytes, priority: int = 0, run_at: float | None = None,
+                    exchange: str = "") -> None:
+        """Store one message; it is committed when this returns. There are no exchanges. Raises TransportError."""
         lane = self._lanes.get((queue, priority))
         if lane is None or run_at is not None:
             self.publish((Message(queue, content, priority, run_at),))
             return
         self._file.write(INSERT_ONE, (lane.id, lane.first, lane.last, content), MESSAGES, lane.interest)
 
-    def publish(self, messages: Iterable[Message]) -> int:
-        """Store many messages, `BATCH` in one transaction; returns how many. Raises TransportError."""
+    def publish(self, messages: Iterable[Message], timeout_s: float | None = None) -> int:
+        """Store many messages, `BATCH` in one transaction; returns how many. Raises TransportError.
+
+        How long to wait for other writers is an option of the address, and so *timeout_s* is not looked at.
+        """
         count = 0
         # The iterable is user code: it is read before the transaction, never inside it.
         for batch in _batches(messages):

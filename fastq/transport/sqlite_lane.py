@@ -80,7 +80,7 @@ class Arrivals:
         ready: dict[tuple[str, int], list[bytes]] = {}
         future: dict[int, list[tuple[int, bytes]]] = {}
         interest = 0
-        for queue, content, priority, run_at in messages:
+        for queue, content, priority, run_at, _ in messages:
             if run_at is None or run_at <= now:
                 ready.setdefault((queue, priority), []).append(content)
             else:

@@ -25,7 +25,7 @@ def put(conn: sqlite3.Connection, results: Sequence[Result], now: float) -> None
     So the table shrinks whenever it could grow, at any rate, and nobody ever meets a mountain of old rows.
     """
     prune(conn, now, 2 * len(results))
-    conn.executemany(PUT, [(*result, now) for result in results])
+    conn.executemany(PUT, [(*result[:4], now) for result in results])
 
 
 def prune(conn: sqlite3.Connection, now: float, limit: int) -> int:

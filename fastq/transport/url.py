@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
@@ -25,13 +26,27 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
 
 
+def split_urls(url: str | Sequence[str]) -> tuple[str, ...]:
+    """Take apart several addresses: a sequence of them, or one text joined by ';'. Raises ConfigError for none.
+
+    A ';' that no ``scheme://`` follows belongs to its address: a password or file name may hold it.
+    """
+    texts = (url,) if isinstance(url, str) else url
+    parts = (part for text in texts for part in re.split(r"(?i);(?=\s*[a-z][\w+.-]*://)", text))
+    found = tuple(part.strip().rstrip(";") for part in parts)
+    if not found or not all(found):
+        raise ConfigError(f"{url!r} names no broker; write for example amqp://guest:guest@localhost//")
+    return found
+
+
 def scheme_of(url: str, known: Iterable[str]) -> str:
     """Return the scheme of *url*, lower case. Raises ConfigError when it is not among *known*."""
     scheme, separator, _ = url.partition("://")
     if not separator:
         raise ConfigError(f"{url!r} is no address: it has no '://'; write for example sqlite:///tasks.db")
     if scheme.lower() not in known:
-        raise ConfigError(f"unknown scheme {scheme!r} in {url!r}; {nearest(scheme.lower(), known)}")
+        # Without the rest of the address, in which a password may stand.
+        raise ConfigError(f"unknown scheme {scheme!r}; {nearest(scheme.lower(), known)}")
     return scheme.lower()
 
 

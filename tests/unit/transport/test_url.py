@@ -6,7 +6,7 @@ import pytest
 
 from fastq import backends, transport
 from fastq.exceptions import ConfigError
-from fastq.transport.url import Address, choice, merge_options, number, parse_url, scheme_of
+from fastq.transport.url import Address, choice, merge_options, number, parse_url, scheme_of, split_urls
 
 
 @pytest.mark.parametrize(("url", "address"), [
@@ -36,13 +36,48 @@ def test_an_address_that_names_no_file_is_refused(url: str, reason: str) -> None
 @pytest.mark.parametrize(("url", "hint"), [
     ("sqlit:///t.db", "did you mean 'sqlite'"),
     ("memry://", "did you mean 'memory'"),
-    ("quic://x", "known: memory, sqlite"),
+    ("quic://x", "known: .*memory, .*sqlite"),
     ("tasks.db", "no '://'"),
 ])
 def test_an_unknown_scheme_is_refused_with_the_nearest_known_one(url: str, hint: str) -> None:
     for open_url in (transport.open, backends.open):
         with pytest.raises(ConfigError, match=hint):
             open_url(url)
+
+
+@pytest.mark.parametrize(("url", "found"), [
+    ("amqp://a", ("amqp://a",)),
+    ("amqp://a;amqp://b:1// ; AMQPS://c;", ("amqp://a", "amqp://b:1//", "AMQPS://c")),
+    (["amqp://a", "amqp://b;amqp://c"], ("amqp://a", "amqp://b", "amqp://c")),
+    ("amqp://me:p;w@a;amqp://b", ("amqp://me:p;w@a", "amqp://b")),
+])
+def test_several_addresses_are_a_list_or_one_text(url: str | list[str], found: tuple[str, ...]) -> None:
+    assert split_urls(url) == found
+
+
+@pytest.mark.parametrize("url", ["", [], ["amqp://a", ""]])
+def test_no_address_is_refused(url: str | list[str]) -> None:
+    with pytest.raises(ConfigError, match="names no broker"):
+        split_urls(url)
+
+
+@pytest.mark.parametrize(("url", "hint"), [
+    ("amqp://a;memory://", "one kind.*amqp, memory"),
+    (["sqlite:///a.db", "sqlite:///b.db"], "in a file or in memory"),
+])
+def test_brokers_that_cannot_stand_in_for_each_other_are_refused(url: str | list[str], hint: str) -> None:
+    with pytest.raises(ConfigError, match=hint):
+        transport.open(url)
+
+
+def test_an_unknown_scheme_shows_no_password() -> None:
+    with pytest.raises(ConfigError) as caught:
+        transport.open("amqq://me:secret@host")
+    assert "secret" not in str(caught.value)
+
+
+def test_the_app_tells_every_scheme_something() -> None:
+    assert transport.TOLD.keys() == transport.SCHEMES.keys()
 
 
 def test_the_scheme_is_found_in_any_case() -> None:

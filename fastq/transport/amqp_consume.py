@@ -1,0 +1,275 @@
+"""Consuming over AMQP: one connection, one channel, one consumer per queue, each with a window of its own.
+
+The broker pushes up to a window of deliveries. The window of a running consumer cannot be changed, so a new one
+takes the place of the old. What is acknowledged only when something else was confirmed waits at a gate.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from fastq._ext import amqp
+from fastq.amqp.link import Link
+from fastq.exceptions import ConnectionLost, NotHeld
+from fastq.types import Deliveries
+
+FEW = 32
+"""Below this a window is kept to the letter."""
+SHRINK_S = 1.0
+"""A window shrinks when it has been too large for so long: what is under way meanwhile comes back."""
+STILL_S = 0.1
+"""What the broker has not sent for so long is not under way."""
+GATE_S = 0.1
+"""What cannot be acknowledged for so long, as the broker blocks publishers, must not keep others from coming."""
+MOST = 65535
+"""The largest window that AMQP can say."""
+
+_QOS, _CONSUME, _CANCEL = (amqp.METHODS[f"basic.{name}"] for name in ("qos", "consume", "cancel"))
+_CONSUME_OK, _CLOSE = amqp.METHODS["basic.consume-ok"], amqp.METHODS["channel.close"]
+
+Runs = list[tuple[int, int]]
+
+
+class Lane:
+    """The consumers of one queue: together they have the window that is wanted, and their deliveries gather as one."""
+
+    def __init__(self, queue: str) -> None:
+        self.queue = queue
+        self.number = -1
+        """Where the decoder gathers the deliveries."""
+        self.wanted = 0
+        self.large_at = 0.0
+        """When the window was last about as large as it should be."""
+        self.taps: dict[str, int] = {}
+        """The window of each consumer, by its tag."""
+        self.asked: set[str] = set()
+        """Tags that the broker has not confirmed. Until it does, RabbitMQ fails at a basic.cancel."""
+
+    @property
+    def window(self) -> int:
+        """Deliveries that the broker may push."""
+        return sum(self.taps.values())
+
+    def too_many(self) -> list[str]:
+        """Return the consumers to cancel, so that no more than what is wanted is left."""
+        left, gone = self.window, list[str]()
+        for tag in reversed(self.taps):
+            if left <= self.wanted:
+                break
+            left -= self.taps[tag]
+            gone.append(tag)
+        return gone
+
+
+class Consumer:
+    """Takes deliveries from *queues* over *link*, and settles them. Tags start above *base*."""
+
+    def __init__(self, link: Link, queues: Sequence[str], base: int, *, arguments: Callable[[str], dict[str, object]],
+                 ) -> None:
+        self.link = link
+        self._base = base
+        self._arguments = arguments
+        self._channel = link.open_channel()
+        link.handlers[self._channel] = self._on_event
+        self.held = amqp.Held(self._channel, base)
+        self._lanes = [Lane(queue) for queue in queues]
+        self._first = 0
+        self._made = 0
+        self._gates: deque[tuple[int, Runs, float]] = deque()
+        """(number of a message, what may be acknowledged when it is confirmed, since when that waits)."""
+        self._room = 0
+        """By how much the windows are larger for what waits at gates."""
+        self._came_at = self.taken_at = 0.0
+        """When bytes came, and when deliveries were last taken."""
+        self._at_gates = 0
+        self._out: list[bytes] = []
+
+    # -- windows -------------------------------------------------------------------------------
+
+    def resize(self, wanted: int) -> None:
+        """Have about *wanted* deliveries in hand, of any queue. Few are exact: a long task may hold each of them."""
+        self._room = self._stuck
+        share, now = min(MOST, max(1, wanted + self._room)), time.monotonic()
+        for lane in self._lanes:
+            if share > lane.window:
+                # A few large steps, not many small ones.
+                lane.wanted = share if share < FEW else min(MOST, max(share, lane.window * 3 // 2))
+            elif share > lane.window // 2 and share >= min(lane.window, FEW):
+                lane.large_at = now
+            elif now - lane.large_at >= SHRINK_S and self.is_still:
+                lane.wanted = share
+            self._apply(lane)
+
+    @property
+    def _stuck(self) -> int:
+        """Deliveries that ended some time ago and cannot be acknowledged: the broker still counts them."""
+        return self._at_gates if self._gates and time.monotonic() - self._gates[0][2] >= GATE_S else 0
+
+    @property
+    def cramped_in(self) -> float | None:
+        """Seconds until `resize` should make room for what waits at gates; None when nothing does, or it did."""
+        if self._at_gates <= self._room:
+            return None
+        return max(0.0, self._gates[0][2] + GATE_S - time.monotonic())
+
+    @property
+    def is_still(self) -> bool:
+        """Whether nothing is under way: the broker has pushed all that it may, or has had nothing for a while."""
+        window = sum(lane.window for lane in self._lanes)
+        return len(self.held) + self.gathered >= window or time.monotonic() - self._came_at >= STILL_S
+
+    def pause(self) -> None:
+        """Ask for nothing more, until the next `resize`."""
+        for lane in self._lanes:
+            lane.wanted = 0
+            self._apply(lane)
+
+    def finish(self) -> None:
+        """Ask for nothing more, and take in all that is under way. Raises ConnectionLost."""
+        self.pause()
+        while self._out:
+            self.send()
+            # The answer comes after everything that was sent before; then a consumer that was just made is known too.
+            self.link.call(self._channel, _QOS, 0, 1, False)
+
+    def close(self) -> None:
+        """Close the channel: when this returns, the broker has read every ack. Raises ConnectionLost."""
+        self.link.close_channel(self._channel)
+
+    def _apply(self, lane: Lane) -> None:
+        """Bring the window of a queue to what is wanted.
+
+        It grows by one more consumer: what is under way to a consumer that is cancelled comes back, marked as if
+        its holder had vanished.
+        """
+        if lane.wanted == lane.window or lane.asked:
+            return
+        lane.large_at = time.monotonic()
+        for tag in lane.too_many():
+            del lane.taps[tag]
+            self._out.append(amqp.method(self._channel, _CANCEL, tag, False))
+        if lane.wanted > lane.window:
+            self._consume(lane, lane.wanted - lane.window)
+
+    def _consume(self, lane: Lane, window: int) -> None:
+        self._made += 1
+        tag = f"fastq.{self._made}"
+        lane.number = self.link.decoder.watch(self._channel, tag, self._base, lane.number)
+        lane.taps[tag] = window
+        lane.asked.add(tag)
+        self._out.append(amqp.method(self._channel, _QOS, 0, window, False))
+        self._out.append(amqp.method(self._channel, _CONSUME, lane.queue, tag, False, False, False, False,
+                                     self._arguments(lane.queue)))
+
+    def _on_event(self, event: amqp.Event) -> None:
+        _, method, args, _ = event
+        if method == _CONSUME_OK:
+            for lane in self._lanes:
+                if args[0] in lane.asked:
+                    lane.asked.discard(args[0])
+                    self._apply(lane)
+        elif method == _CANCEL:
+            self._cancelled(args[0])
+        elif method == _CLOSE:
+            raise ConnectionLost(f"RabbitMQ at {self.link.where} closed the channel for consuming: {args[0]} {args[1]}")
+
+    def _cancelled(self, tag: str) -> None:
+        for lane in self._lanes:
+            if tag in lane.taps:
+                # Whoever attaches again declares it again.
+                raise ConnectionLost(f"queue {lane.queue!r} was deleted on RabbitMQ at {self.link.where}")
+
+    # -- deliveries ----------------------------------------------------------------------------
+
+    def read(self, timeout_s: float = 0.0) -> None:
+        """Take in what the broker has sent. Raises ConnectionLost."""
+        if self.link.fill(timeout_s):
+            self._came_at = time.monotonic()
+            self.link.pump()
+
+    @property
+    def gathered(self) -> int:
+        """Deliveries that have come and were not taken."""
+        return self.link.decoder.gathered()
+
+    def take(self, credit: int) -> Deliveries:
+        """Take up to *credit* deliveries, of all queues in turn."""
+        found: Deliveries = []
+        left = min(credit, self.gathered)
+        if left <= 0:
+            return found
+        lanes = self._lanes[self._first:] + self._lanes[:self._first]
+        self._first = (self._first + 1) % len(lanes)
+        for at, lane in enumerate(lanes):
+            share = -(-left // (len(lanes) - at))
+            left -= self._take_from(lane, share, found)
+        if left:        # what some did not need, others may have
+            for lane in lanes:
+                left -= self._take_from(lane, left, found)
+        return found
+
+    def _take_from(self, lane: Lane, most: int, found: Deliveries) -> int:
+        if most <= 0 or lane.number < 0 or not self.link.decoder.gathered(lane.number):
+            return 0
+        rows = self.link.decoder.take(lane.number, most)
+        self.held.add_rows(rows)
+        found.append((lane.queue, rows))
+        self.taken_at = time.monotonic()
+        return len(rows)
+
+    @property
+    def in_hand(self) -> int:
+        """Deliveries that were taken and have not ended."""
+        return len(self.held) - self._at_gates
+
+    def holds(self, tag: int) -> bool:
+        """Whether a delivery was taken and has not ended."""
+        return self.held.holds(tag, tag)
+
+    # -- endings -------------------------------------------------------------------------------
+
+    def check(self, *many: Runs) -> None:
+        """Raise NotHeld when a tag is not held."""
+        for runs in many:
+            for first, last in runs:
+                if not self.held.holds(first, last):
+                    raise NotHeld(f"deliveries {first} to {last} are not held here; the broker has them, or they ended")
+
+    def ack(self, runs: list[tuple[int, int]], gate: int = 0) -> None:
+        """Acknowledge *runs*, once all that was published up to number *gate* is confirmed.
+
+        Together rather than one by one: of a quorum queue's acks RabbitMQ keeps some back when too many are under way,
+        and drops those with the channel.
+        """
+        if gate and runs:
+            self._gates.append((gate, runs, time.monotonic()))
+            self._at_gates += sum(last - first + 1 for first, last in runs)
+        elif runs:
+            self._out.append(self.held.ack(runs))
+
+    def requeue(self, runs: Runs) -> None:
+        """Have the broker put deliveries back itself, which marks them as delivered before."""
+        if runs:
+            self._out.append(self.held.reject(runs, True))
+
+    def reject(self, runs: Runs) -> None:
+        """Have the broker drop deliveries, or dead-letter them where their queue says so."""
+        if runs:
+            self._out.append(self.held.reject(runs, False))
+
+    def open_gates(self, settled: int) -> Runs:
+        """Return what waited for messages up to number *settled*, to be acknowledged now."""
+        ready: Runs = []
+        while self._gates and self._gates[0][0] <= settled:
+            runs = self._gates.popleft()[1]
+            self._at_gates -= sum(last - first + 1 for first, last in runs)
+            ready += runs
+        return ready
+
+    def send(self) -> None:
+        """Send what was decided. Raises ConnectionLost."""
+        if self._out:
+            self.link.send(b"".join(self._out))
+            self._out = []

@@ -1,0 +1,418 @@
+"""Publishing over AMQP: pipelined, confirmed, and sent again over a new connection while unconfirmed.
+
+1. `publish_one` and `publish` send at once; a window bounds what is unconfirmed.
+2. `offer` is for a loop that must not wait: it takes everything, and `poll` sends it when it can.
+3. Confirms are read as messages go out, by `flush`, and by `poll`.
+4. What comes back is declared a place for, and sent once more. What the broker does not take even so is told to
+   whoever flushes; what was offered becomes a dead letter, since nobody else has it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+
+from fastq._ext import amqp
+from fastq.amqp.link import Link
+from fastq.exceptions import BrokerRefused, ConnectionLost, OperationalError, TransportError
+from fastq.transport.amqp_pipe import Pipe
+from fastq.transport.amqp_refusal import MOST_NAMES, Failures, Sent, given_up, is_dead, listed
+from fastq.transport.amqp_route import Routes
+from fastq.types import Message
+
+logger = logging.getLogger("fastq.transport.amqp")
+
+WINDOW = 1000
+"""Messages on their way without a confirm; a sender that is ahead of the broker waits until half are confirmed."""
+LOOK_EVERY = 32
+"""Sends after which confirms are read: one system call, shared."""
+CHUNK = 64
+RETRY_FIRST_S, RETRY_MOST_S = 0.1, 5.0
+
+
+class Publisher(Pipe):
+    """One connection for publishing; thread-safe. *connect* opens it, in so many seconds at most."""
+
+    def __init__(self, connect: Callable[[float], Link], routes: Routes, *, timeout_s: float,
+                 on_link: Callable[[Link | None], None] = lambda link: None) -> None:
+        super().__init__(connect, routes, timeout_s, on_link)
+        self.lock = threading.RLock()
+        self._offered: deque[Message] = deque()
+        self._second_chance: set[int] = set()
+        """Hashes of messages that came back and were sent once more."""
+        self._floor: tuple[int, int] | None = None
+        """(settled, until): a message that came back is on its way again, so nothing above counts as settled."""
+        self._failures = Failures(WINDOW)
+        self._keeps = False
+        """Messages were offered: whoever did so waits for nothing, and hears of no failure."""
+        self._waits_to_ask = False
+        """The next message offered needs a declaration, which waits until all that was sent is confirmed."""
+        self._unlooked = 0
+        self._down: tuple[OperationalError, float] | None = None
+        """What took all the time that a caller has, and until when one who tries again hears the same at once."""
+        self._retry_at = 0.0
+        self._pause_s = RETRY_FIRST_S
+        self.closed = False
+
+    # -- state ---------------------------------------------------------------------------------
+
+    @property
+    def pending(self) -> int:
+        """Messages that are not confirmed."""
+        return len(self._sent) + len(self._offered) + len(self._returned)
+
+    @property
+    def settled(self) -> int:
+        """All messages up to this number, as `offer` gave it, are confirmed."""
+        if self._floor is None:
+            return self._sent.confirmed
+        if not self._returned and self._sent.confirmed >= self._floor[1]:
+            self._floor = None
+            self._second_chance.clear()
+            return self._sent.confirmed
+        return self._floor[0]
+
+    @property
+    def retry_in(self) -> float | None:
+        """Seconds until `poll` should be called although nothing was heard; None: no need."""
+        if self._link is None and not self.pending:
+            return None
+        try:
+            beat_in = self._link.beat() if self._link is not None else None
+        except ConnectionLost as error:
+            self._break(error)
+            return 0.0 if self.pending else None
+        if self._link is None or self._can_send_offered():
+            # What was put off waits for its time, though there is a connection.
+            send_in = max(0.0, self._retry_at - time.monotonic())
+            return send_in if beat_in is None else min(beat_in, send_in)
+        return beat_in
+
+    # -- callers that may wait -----------------------------------------------------------------
+
+    def publish_one(self, queue: str, content: bytes, priority: int, run_at: float | None, exchange: str) -> None:
+        """Send one message. Raises OperationalError when the broker does not take it in time; then it was not sent."""
+        if self._down is not None and self._link is None:
+            self._check_down()      # before the lock: whoever has it may be busy connecting
+        with self.lock:
+            self._unlooked += 1
+            self._give(((queue, content, priority, run_at, exchange),))
+
+    def publish(self, messages: Iterable[Message], timeout_s: float | None) -> int:
+        """Send many messages in few writes, and wait until they and all before them are confirmed."""
+        count = 0
+        source = iter(messages)
+        # What yields messages is user code: no lock is held while it runs.
+        while chunk := list(islice(source, CHUNK)):
+            with self.lock:
+                self._unlooked += LOOK_EVERY
+                self._give(chunk)
+            count += len(chunk)
+        self.flush(timeout_s)
+        return count
+
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Wait until all that was accepted is confirmed.
+
+        Raises OperationalError when *timeout_s* seconds bring no progress, and Undeliverable for messages that were
+        refused, once for each.
+        """
+        with self.lock:
+            self.drain(timeout_s)
+            if self._failures:
+                raise self._failures.next()
+
+    def drain(self, timeout_s: float | None = None) -> None:
+        """Wait as `flush` does, and leave what failed to be told to others."""
+        with self.lock:
+            self._wait(lambda: not self.pending, self._timeout_s if timeout_s is None else timeout_s, is_patient=True)
+
+    def close(self, timeout_s: float) -> None:
+        """Flush within *timeout_s* seconds, name what could not be, and close. Safe to call twice."""
+        with self.lock:
+            if self.closed:
+                return
+            try:
+                self.drain(timeout_s)
+            except OperationalError as error:
+                logger.error("%s; %d messages are not confirmed and may be lost: %s",
+                             error, self.pending, self._names())
+            finally:
+                self.closed = True
+                self._let_go(abandon=False)
+
+    def _names(self) -> str:
+        contents = [Sent.read(frames).content for frames in self._sent.again()[:MOST_NAMES]]
+        contents += [sent.content for sent in self._returned] + [message.content for message in self._offered]
+        return listed(contents, self.pending)
+
+    # -- a loop that must not wait -------------------------------------------------------------
+
+    def offer(self, message: Message) -> int:
+        """Take a message to be sent by `poll`; returns its number."""
+        with self.lock:
+            self._keeps = True
+            self._offered.append(message)
+            return self._sent.sent + len(self._offered)
+
+    def poll(self) -> None:
+        """Send what was offered and read confirms; connect again when it is time to. Waits for no confirm."""
+        with self.lock:
+            if self.closed:
+                return
+            began = time.monotonic()
+            try:
+                if self._link is None:
+                    if not self.pending or time.monotonic() < self._retry_at:
+                        return
+                    self._open(self._timeout_s)
+                    self._down = None
+                if self._can_send_offered() and time.monotonic() >= self._retry_at:
+                    self._send_offered()
+                self._read(0.0)
+                self._expect_words()
+                if self._link is not None:
+                    self._link.beat()
+                self._pause_s = RETRY_FIRST_S
+            except ConnectionLost as error:
+                had_link = self._link is not None
+                self._break(error)
+                if not had_link:
+                    self._put_off(error)
+                    self._note_down(error, began)
+            except TransportError as error:
+                self._put_off(error)
+                self._note_down(error, began)
+
+    def _put_off(self, error: TransportError) -> None:
+        logger.warning("%s; %d messages wait to be published; trying again in %.1f s",
+                       error, self.pending, self._pause_s)
+        self._retry_at = time.monotonic() + self._pause_s
+        self._pause_s = min(self._pause_s * 2, RETRY_MOST_S)
+
+    def _can_send_offered(self) -> bool:
+        link = self._link
+        if not self._offered or link is None or link.blocked or (self._waits_to_ask and self._sent):
+            return False
+        return len(self._sent) < WINDOW
+
+    def _send_offered(self) -> None:
+        link, batch = self._link, list[bytes]()
+        assert link is not None
+        failure: Exception | None = None
+        self._waits_to_ask = False
+        while self._offered and len(self._sent) + len(batch) < WINDOW and failure is None:
+            if (batch or self._sent) and not self._is_known(self._offered[0]):
+                # A broker that blocks publishers reads no question either. Once all is confirmed, it does not block.
+                self._waits_to_ask = True
+                break
+            try:
+                batch.append(self._encode_offered(self._offered[0]))
+                self._offered.popleft()
+            except TransportError as error:
+                failure = error
+        if batch:
+            self._note(batch)
+            link.send(b"".join(batch))
+        if failure is not None:
+            raise failure
+
+    def _is_known(self, message: Message) -> bool:
+        """Whether nothing has to be asked before *message* can be sent."""
+        assert self._side is not None
+        if message.run_at is None and (message.exchange, message.queue) in self._prefixes:
+            return True
+        return self._routes.is_open(self._side, message.queue, message.run_at, message.exchange)
+
+    def _encode_offered(self, message: Message) -> bytes:
+        try:
+            return self._encode(*message)
+        except (BrokerRefused, ValueError) as error:
+            if is_dead(message):
+                raise
+            return self._encode(*given_up(message, f"it could not be published: {error}"))
+
+    # -- sending -------------------------------------------------------------------------------
+
+    def _give(self, chunk: Sequence[Message | tuple[str, bytes, int, float | None, str]]) -> None:
+        """Send messages: all, or none when this raises."""
+        began = time.monotonic()
+        try:
+            if not self._is_clear(WINDOW - 1) or self._unlooked >= LOOK_EVERY:
+                self._enter()
+            while True:
+                try:
+                    frames = [self._encode(*message) for message in chunk]
+                    break
+                except ConnectionLost as error:
+                    self._break(error)
+                    if time.monotonic() - began >= self._timeout_s:
+                        raise
+                    self._enter()
+            self._send(frames, began + self._timeout_s)
+        except OperationalError as error:
+            self._note_down(error, began)
+            raise
+
+    def _encode(self, queue: str, content: bytes, priority: int, run_at: float | None, exchange: str) -> bytes:
+        prefix = self._prefixes.get((exchange, queue)) if run_at is None else None
+        if prefix is None:
+            # The first message there, or one that goes a way of its own.
+            assert self._side is not None
+            place = self._routes.place(self._side, queue, content, run_at, exchange)
+            content = place.content
+            prefix = amqp.publisher(self._channel, place.exchange, place.routing_key, place.is_mandatory)
+            if not place.is_passing:
+                self._prefixes[exchange, queue] = prefix
+        return amqp.publish(prefix, content, self._frame_max, priority)
+
+    def _send(self, frames: list[bytes], deadline: float) -> None:
+        """Send *frames*, also over a new connection; if that cannot be had, they were never accepted."""
+        assert self._link is not None
+        before = self._sent.sent
+        self._note(frames)
+        try:
+            self._link.send(b"".join(frames))
+        except ConnectionLost as error:
+            self._break(error)
+            try:
+                if time.monotonic() >= deadline:
+                    raise
+                self._wait(lambda: self._link is not None, deadline - time.monotonic())
+            except OperationalError:
+                self._sent.drop(before)
+                raise
+
+    # -- waiting -------------------------------------------------------------------------------
+
+    def _is_clear(self, most: int) -> bool:
+        """Whether a message can be sent now, with *most* others unconfirmed; what was offered has its number before."""
+        link = self._link
+        return link is not None and not link.blocked and not self._offered and len(self._sent) <= most
+
+    def _enter(self) -> None:
+        """Wait until messages can be sent: there is a connection, room in the window, and the broker takes them."""
+        self._unlooked = 0
+        if self._link is not None:
+            try:
+                self._read(0.0)
+            except ConnectionLost as error:
+                self._break(error)
+        most = WINDOW - 1 if len(self._sent) < WINDOW else WINDOW // 2
+        if not self._is_clear(most):
+            self._check_down()
+            self._wait(lambda: self._is_clear(most), self._timeout_s)
+        self._down = None
+
+    def _note_down(self, error: OperationalError, began: float) -> None:
+        if time.monotonic() - began >= self._timeout_s / 2:
+            self._down = error, time.monotonic() + self._timeout_s
+
+    def _check_down(self) -> None:
+        """Raise what took all the time that a caller has not long ago."""
+        down = self._down
+        if down is not None and time.monotonic() < down[1]:
+            raise down[0].with_traceback(None)
+
+    def _wait(self, is_done: Callable[[], bool], timeout_s: float, *, is_patient: bool = False) -> None:
+        """Connect, send what was offered, and read, until it *is_done*; *timeout_s* bounds a wait without progress.
+
+        A broker that cannot be reached is an error at once, or when time is up for who *is_patient*.
+        """
+        before, deadline, pause_s = self.pending, time.monotonic() + timeout_s, RETRY_FIRST_S
+        while not is_done():
+            was_open = self._link is not None
+            failure: OperationalError | None = None
+            try:
+                self._step(max(0.0, deadline - time.monotonic()))
+            except BrokerRefused:
+                raise
+            except TransportError as error:
+                failure = error
+                self._break(error)
+            if self.pending < before:
+                before, deadline, pause_s = self.pending, time.monotonic() + timeout_s, RETRY_FIRST_S
+            elif failure is not None and not was_open:
+                if time.monotonic() + pause_s >= deadline or not (is_patient or isinstance(failure, ConnectionLost)):
+                    raise failure
+                time.sleep(pause_s)
+                pause_s = min(pause_s * 2, RETRY_MOST_S)
+            elif time.monotonic() >= deadline and not is_done():
+                failure = failure or OperationalError(self._why_waiting(timeout_s))
+                self._give_up_silent()
+                raise failure
+
+    def _give_up_silent(self) -> None:
+        try:
+            self._expect_words()
+        except ConnectionLost as error:
+            self._break(error)
+
+    def _step(self, left_s: float) -> None:
+        if self.closed:
+            raise TransportError("this transport is closed")
+        if self._link is None:
+            self._open(left_s)
+        elif self._can_send_offered():
+            self._send_offered()
+        else:
+            self._read(min(left_s, self._timeout_s / 4))
+            self._ask_if_silent()
+
+    def _why_waiting(self, timeout_s: float) -> str:
+        link = self._link
+        where = f"RabbitMQ at {link.where}" if link is not None else "RabbitMQ"
+        why = f"it takes no messages: {link.blocked}" if link is not None and link.blocked else "it is silent"
+        return f"{where} has not confirmed {self.pending} messages for {timeout_s:g} s; {why}"
+
+    def _break(self, error: TransportError) -> None:
+        self._let_go(abandon=True)
+        if self.pending:
+            logger.warning("%s; %d messages are not confirmed yet", error, self.pending)
+
+    def _read(self, timeout_s: float) -> None:
+        assert self._link is not None
+        self._pump(self._link, 0.0 if self._returned else timeout_s)
+        if self._returned:
+            self._send_returned()
+
+    # -- what the broker does not take -----------------------------------------------------------
+
+    def _hold(self) -> None:
+        self._floor = self.settled, self._sent.sent + len(self._offered)
+
+    def _send_returned(self) -> None:
+        """Queues are gone: declare them again and send once more what came back; then it is refused."""
+        assert self._side is not None
+        settled = self.settled
+        returned, self._returned = self._returned, []
+        first = [sent for sent in returned if hash(sent.content) not in self._second_chance]
+        for sent in returned:
+            if hash(sent.content) in self._second_chance:
+                self._refused(sent, f"no queue took {sent}: bind a queue to it")
+        for sent in first:
+            self._routes.forget(self._side, sent.routing_key, sent.exchange)
+            self._prefixes.pop((sent.exchange, sent.routing_key), None)
+            self._offered.append(Message(sent.routing_key, sent.content, exchange=sent.exchange))
+        self._second_chance.update(hash(sent.content) for sent in first)
+        self._floor = settled, self._sent.sent + len(self._offered)
+        if self._can_send_offered():
+            self._send_offered()
+
+    def _refused(self, sent: Sent, why: str, *, is_final: bool = False) -> None:
+        message = Message(sent.routing_key, sent.content, exchange=sent.exchange)
+        if not self._keeps or not sent.is_mandatory or (is_final and is_dead(message)):
+            logger.error("%s", why)
+            self._failures.add(why, sent)
+            return
+        if is_dead(message):
+            # There is no other place for it: it waits here.
+            self._put_off(TransportError(why))
+        else:
+            message = given_up(message, why)
+        self._offered.append(message)
+        self._hold()
