@@ -18,6 +18,8 @@ _PROTOCOL = frozenset((
     "argsrepr", "compression", "eta", "expires", "group", "group_index", "id", "ignore_result", "kwargsrepr", "lang",
     "origin", "parent_id", "replaced_task_nesting", "retries", "root_id", "shadow", "stamped_headers", "stamps",
     "task", "taskset", "timelimit",
+    # Ours: the deaths of this very message, which a retry must not inherit.
+    "x-fastq-deaths",
 ))
 # Null says the same as absence, where absence has a meaning of its own.
 _NEVER_NULL = frozenset(("root_id", "timelimit", "retries"))

@@ -50,7 +50,7 @@ class ChildSpec:
     accept: Any
     spill: Spill
     parent_pid: int
-    store_now: Callable[[str, str, bytes], None] | None = None
+    store_now: Callable[[str, str, bytes, str | None], None] | None = None
     max_tasks: int = 0
     max_memory_kib: int = 0
     sleep_fds: tuple[int, ...] = ()

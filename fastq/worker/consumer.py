@@ -13,6 +13,7 @@ import time
 from fastq import points
 from fastq._ext.ring import Ring
 from fastq.backends.base import ResultStore
+from fastq.exceptions import ConnectionLost, TransportError
 from fastq.transport.base import Transport
 from fastq.types import Deliveries, Endings
 from fastq.worker.decide import Decider
@@ -24,6 +25,9 @@ logger = logging.getLogger("celery.worker.consumer")
 HAND_BACK_S = 0.25
 """Un-started work goes back to the broker when no child took any of it for so long."""
 LINGER_S = 0.00015
+BEAT_S = 0.0005
+BEAT_AT = 8
+"""A broker that pushes is listened to on a beat while so many deliveries come or end in each."""
 EARLY_WINDOW = 64
 """Tasks that ack before they run are gone if the worker dies: hold few of them."""
 
@@ -39,24 +43,37 @@ class Consumer:
         self._decider = decider
         self._prefetch = prefetch
         self._store = store
+        self._pushes = transport.caps.pushes
+        self._flow = 0
         self._observed = (0, 0.0)
         self._progress = (0, time.monotonic())
         self.dry = False
         """The last fetch found less than it asked for: wait for the bell."""
+        self._rung = False
+        """The broker has said something that was not listened to yet, and the bell rings until it is."""
+        self.is_ahead = False
+        """The broker pushed more than there is room for."""
         self.closing = False
         """Nothing more is fetched."""
 
     def turn(self) -> bool:
         """Do one turn; returns True when something moved."""
+        if self._flow >= BEAT_AT and self._pushes:
+            # Every read that takes a handful costs as much as one that takes a hundred, and the broker wants the CPU.
+            time.sleep(BEAT_S)
+            self._rung = True
         collected = self._settler.collect()
         if collected:
             points.reach("collected")
             self._observe()
         credit = 0 if self.closing else self._prefetch.credit(self._ring.in_hand)
-        if not self._settler.endings and (self.dry or credit == 0):
+        if not self._settler.endings and not self._rung and (self.dry or credit == 0):
+            self._flow = collected
             return collected > 0
+        self._rung = False
         deliveries = self.settle(credit)
         staged = self._stage(deliveries)
+        self._flow = max(collected, staged)
         if credit:
             self.dry = sum(len(rows) for _, rows in deliveries) < credit
         # What was decided while staging has an ending already, and somebody may wait for its result.
@@ -68,8 +85,7 @@ class Consumer:
         try:
             if self._store is not None and endings.results:
                 # Stored before the ack: a result may come twice, but is never missing.
-                self._store.put(endings.results)
-                endings.results = []
+                self._put(self._store, endings)
             points.reach("before-settle")
             deliveries = self._transport.turn(endings, credit)
             points.reach("settled")
@@ -78,24 +94,42 @@ class Consumer:
             self._settler.give_again(endings)
             raise
 
+    @staticmethod
+    def _put(store: ResultStore, endings: Endings) -> None:
+        try:
+            store.put(endings.results)
+        except ConnectionLost as error:
+            # The store's own connection: what the broker gave us is still held.
+            raise TransportError(f"the result store: {error}") from error
+        endings.results = []
+
     def _stage(self, deliveries: Deliveries) -> int:
+        endings = self._settler.endings
         for queue, rows in deliveries:
+            before = len(endings.lost)
             for row in self._ring.stage(queue.encode(), rows):
-                self._decider.decide(queue, row, self._settler.endings)
+                self._decider.decide(queue, row, endings)
+            if len(endings.lost) > before:
+                logger.info("%d messages of queue %r were held by a worker that vanished; each is counted, and comes "
+                            "again", len(endings.lost) - before, queue)
         early = self._ring.early()
         if early:
             few = max(EARLY_WINDOW, 2 * self._prefetch.children)
             self._prefetch.limit(few)
             if sum(last - first + 1 for first, last in early) > few:
                 # The first that were seen, in a window made for others: fetch them again, in the smaller one.
-                self._settler.endings.back += self._ring.unstage()
+                self._settler.unstage()
                 return 0
             try:
                 self._transport.turn(Endings(ack=early), 0)
                 points.reach("early-acked")
+            except ConnectionLost:
+                # The acks may have arrived, so they count as done: what is in the ring is sent again, or runs.
+                self._ring.release()
+                raise
             except BaseException:
                 # The whole batch is still held, also by those who ack late: it goes back with the next step.
-                self._settler.endings.back += self._ring.unstage()
+                self._settler.unstage()
                 raise
         points.reach("staged")
         released = self._ring.release()
@@ -108,14 +142,22 @@ class Consumer:
         self._observed = (runs, busy_s)
 
     def hand_back(self, *, now: bool = False) -> int:
-        """Give un-started deliveries back when the children stopped taking any, or at once; returns how many."""
-        waiting = self._ring.waiting
+        """Give un-started deliveries back when the children stopped taking any, or at once; returns how many.
+
+        A window that the user chose would be filled again at once: what it holds goes back at the end only.
+        """
+        has_waiting = self._ring.waiting > 0 or self.is_ahead
         seen, since = self._progress
         mono = time.monotonic()
-        if not now and (waiting == 0 or self._observed[0] != seen or mono - since < HAND_BACK_S):
-            if waiting == 0 or self._observed[0] != seen:
+        is_stuck = has_waiting and self._observed[0] == seen and not self._prefetch.is_fixed
+        if not now and (not is_stuck or mono - since < HAND_BACK_S):
+            if not is_stuck:
                 self._progress = (self._observed[0], mono)
             return 0
+        self._progress = (self._observed[0], mono)
+        if self.is_ahead:
+            self._transport.keep()
+            self.is_ahead = False
         self._prefetch.narrow()
         return self._settler.take_back()
 
@@ -135,13 +177,16 @@ class Consumer:
 
     def arm(self) -> float | None:
         """Seconds that may be slept as far as the broker is concerned; None: until the bell."""
-        if self.closing or not self.dry:
+        is_asking = self.dry and not self.closing
+        if not is_asking and not self._pushes:
             return None
+        # A connection wants its heartbeats also while nothing is asked for.
         due = self._transport.arm()
         if due == 0.0:
             self.dry = False
-        return due
+        self.is_ahead = due == 0.0 and not is_asking
+        return due if is_asking or due else None
 
     def wake(self) -> None:
-        """Take note that the bell rang."""
-        self.dry = False
+        """Take note that the bell rang: the transport has its turn next, though there be nothing to say or to ask."""
+        self.dry, self._rung = False, True

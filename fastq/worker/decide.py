@@ -14,9 +14,10 @@ from typing import Any
 from fastq._ext import envelope
 from fastq._ext.ring import Ring
 from fastq.exceptions import InvalidTaskError, NotRegistered, TaskRevokedError, WireError
-from fastq.types import Endings, Message
+from fastq.types import UNCOUNTED, Endings, Message
 from fastq.wire.message import upgrade
-from fastq.worker.outcome import Odd
+from fastq.worker.orphans import Orphans
+from fastq.worker.outcome import Ending, Odd
 from fastq.worker.verdict import Verdicts
 
 logger = logging.getLogger("celery.worker.consumer")
@@ -39,10 +40,11 @@ def parse_time(text: str) -> float:
 class Decider:
     """Decides about one odd message at a time, into an `Endings`."""
 
-    def __init__(self, ring: Ring, verdicts: Verdicts, max_deaths: int) -> None:
+    def __init__(self, ring: Ring, verdicts: Verdicts, max_deaths: int, orphans: Orphans) -> None:
         self._ring = ring
         self._verdicts = verdicts
         self._max_deaths = max_deaths
+        self._orphans = orphans
         self._table: dict[Odd, Callable[[str, int, int, bytes, Endings], None]] = {
             Odd.MALFORMED: self._malformed,
             Odd.NO_TASK: self._no_task,
@@ -52,6 +54,7 @@ class Decider:
             Odd.ETA: self._timed,
             Odd.EXPIRES: self._timed,
             Odd.FULL: self._full,
+            Odd.UNCOUNTED: self._uncounted,
         }
 
     def decide(self, queue: str, row: Row, endings: Endings) -> None:
@@ -59,45 +62,48 @@ class Decider:
         why, tag, deaths, content = row
         self._table[Odd(why)](queue, tag, deaths, content, endings)
 
-    def _dead(self, queue: str, tag: int, reason: str, endings: Endings) -> None:
+    def _dead(self, queue: str, tag: int, deaths: int, content: bytes, reason: str, endings: Endings) -> None:
         logger.error("Message %d of queue %r goes to the dead letters: %s", tag, queue, reason)
         endings.dead.append((tag, reason))
+        endings.rows[tag] = queue, deaths & ~UNCOUNTED, content
 
     def _malformed(self, queue: str, tag: int, deaths: int, content: bytes, endings: Endings) -> None:
         try:
             envelope.unpack(content)
         except WireError as error:
-            self._dead(queue, tag, f"malformed: {error}", endings)
+            self._dead(queue, tag, deaths, content, f"malformed: {error}", endings)
         else:
-            self._dead(queue, tag, "malformed: the envelope cannot be scanned", endings)
+            self._dead(queue, tag, deaths, content, "malformed: the envelope cannot be scanned", endings)
 
     def _no_task(self, queue: str, tag: int, deaths: int, content: bytes, endings: Endings) -> None:
         try:
             upgraded = upgrade(content)
         except (WireError, InvalidTaskError) as error:
-            self._dead(queue, tag, f"not a task message: the headers 'task' and 'id' are missing, and as a message of "
-                                   f"protocol 1 it is none either: {error}", endings)
+            self._dead(queue, tag, deaths, content,
+                       f"not a task message: the headers 'task' and 'id' are missing, and as a message of protocol 1 it"
+                       f" is none either: {error}", endings)
             return
         for row in self._ring.stage(queue.encode(), [(tag, deaths, upgraded)]):
             self.decide(queue, row, endings)
 
     def _unknown_task(self, queue: str, tag: int, deaths: int, content: bytes, endings: Endings) -> None:
-        _, headers, _ = envelope.unpack(content)
+        properties, headers, _ = envelope.unpack(content)
         name = headers["task"]
         known = self._verdicts.nearest_task(name)
         hint = f"; did you mean {known!r}?" if known else ""
-        self._verdicts.failed(headers, NotRegistered(name), endings)
-        self._dead(queue, tag, f"unknown task {name!r}: no module that this worker imports registers it{hint}", endings)
+        self._verdicts.failed(properties, headers, NotRegistered(name), endings)
+        self._dead(queue, tag, deaths, content,
+                   f"unknown task {name!r}: no module that this worker imports registers it{hint}", endings)
 
     def _too_many_deaths(self, queue: str, tag: int, deaths: int, content: bytes, endings: Endings) -> None:
         self._verdicts.lost(content, deaths, endings)
-        self._dead(queue, tag, f"poison: it killed {deaths} workers or children", endings)
+        self._dead(queue, tag, deaths, content, f"poison: it killed {deaths} workers or children", endings)
 
     def _bad_header(self, queue: str, tag: int, deaths: int, content: bytes, endings: Endings) -> None:
-        _, headers, _ = envelope.unpack(content)
+        properties, headers, _ = envelope.unpack(content)
         reason = bad_header(headers)
-        self._verdicts.failed(headers, InvalidTaskError(reason), endings)
-        self._dead(queue, tag, f"bad header: {reason}", endings)
+        self._verdicts.failed(properties, headers, InvalidTaskError(reason), endings)
+        self._dead(queue, tag, deaths, content, f"bad header: {reason}", endings)
 
     def _timed(self, queue: str, tag: int, deaths: int, content: bytes, endings: Endings) -> None:
         if deaths >= self._max_deaths:
@@ -112,17 +118,58 @@ class Decider:
             return
         now = time.time()
         if expires and expires <= now:
-            self._verdicts.revoked(headers, TaskRevokedError("expired"), endings)
+            self._verdicts.revoked(properties, headers, TaskRevokedError("expired"), endings)
             endings.ack.append((tag, tag))
         elif eta > now:
             # It waits in the broker, not here; one step replaces the message by its future self.
             endings.publish.append(Message(queue, content, int(properties.get("priority") or 0), eta))
             endings.ack.append((tag, tag))
         elif self._ring.stage_one(queue.encode(), tag, deaths, content, expires):
-            endings.back.append((tag, tag))
+            self._full(queue, tag, deaths, content, endings)
 
     def _full(self, queue: str, tag: int, deaths: int, content: bytes, endings: Endings) -> None:
         endings.back.append((tag, tag))
+        endings.rows[tag] = queue, deaths, content
+
+    def _uncounted(self, queue: str, tag: int, deaths: int, content: bytes, endings: Endings) -> None:
+        """Decide about a message whose last holder vanished: this worker before a cut, or another one by its death."""
+        deaths &= ~UNCOUNTED
+        if self._orphans.adopt(tag, content):
+            logger.info("Message %d of queue %r still runs here: not started again", tag, queue)
+            return
+        if self._orphans.is_spared(content):
+            # Before the next question: of two of one identity, one may have ended, and this one has not.
+            if self._ring.stage_one(queue.encode(), tag, deaths, content):
+                self._full(queue, tag, deaths, content, endings)
+            return
+        ended = self._orphans.ending_of(tag, content)
+        if ended is not None:
+            self._end_as(ended, queue, tag, deaths, content, endings)
+        elif deaths + 1 >= self._max_deaths:
+            self._too_many_deaths(queue, tag, deaths + 1, content, endings)
+        else:
+            # It comes again with the death counted: run before that, it could kill one worker after the other unseen.
+            logger.debug("Message %d of queue %r was held by a worker that vanished (death %d of %d)",
+                         tag, queue, deaths + 1, self._max_deaths)
+            endings.lost.append(tag)
+            endings.rows[tag] = queue, deaths, content
+
+    def _end_as(self, ended: tuple[Ending, str], queue: str, tag: int, deaths: int, content: bytes,
+                endings: Endings) -> None:
+        ending, reason = ended
+        logger.info("Message %d of queue %r has ended here already: not started again", tag, queue)
+        if ending is Ending.DEAD:
+            self._dead(queue, tag, deaths, content, reason, endings)
+            return
+        if ending is Ending.TAIL:
+            endings.publish.append(again(queue, content))
+        endings.ack.append((tag, tag))
+
+
+def again(queue: str, content: bytes) -> Message:
+    """Return the message that puts *content* at the end of its queue, at its own priority."""
+    properties, _, _ = envelope.unpack(content)
+    return Message(queue, content, int(properties.get("priority") or 0))
 
 
 def bad_header(headers: dict[str, Any]) -> str:
@@ -138,4 +185,8 @@ def bad_header(headers: dict[str, Any]) -> str:
                 parse_time(value)
             except (TypeError, ValueError, AttributeError):
                 return f"{name} is {value!r}, not an ISO 8601 time"
-    return f"retries is {headers.get('retries')!r}, not a small whole number"
+    for name in ("retries", "x-fastq-deaths"):
+        value = headers.get(name)
+        if value is not None and not (isinstance(value, int) and 0 <= value < 2**31):
+            return f"{name} is {value!r}, not a small whole number"
+    return "one of root_id, parent_id, group, compression, ignore_result is of a wrong type"

@@ -24,9 +24,10 @@ def pack_result(task_id: str, state: str, meta: bytes) -> bytes:
 def pack_message(message: Message) -> bytes:
     """Pack a message to publish together with the ack."""
     queue = message.queue.encode()
+    exchange = message.exchange.encode()
     run_at = math.nan if message.run_at is None else message.run_at
-    return (_PUBLISH.pack(b"P", message.priority, run_at) + _NAME.pack(len(queue)) + queue
-            + _DATA.pack(len(message.content)) + message.content)
+    return (_PUBLISH.pack(b"P", message.priority, run_at) + _NAME.pack(len(exchange)) + exchange
+            + _NAME.pack(len(queue)) + queue + _DATA.pack(len(message.content)) + message.content)
 
 
 def pack_reason(reason: str) -> bytes:

@@ -34,6 +34,8 @@ class Sleeper:
         for end in (self._signals_in, self._signals_out):
             end.setblocking(False)
         self.poller.register(self._signals_in.fileno(), selectors.EVENT_READ)
+        self._wishes = selectors.DefaultSelector()
+        self._wishes.register(self._signals_in.fileno(), selectors.EVENT_READ)
         self._hears_signals = threading.current_thread() is threading.main_thread()
         self._before = signal.set_wakeup_fd(self._signals_out.fileno()) if self._hears_signals else -1
 
@@ -68,6 +70,11 @@ class Sleeper:
             self._drain(fd)
         return self._bell_fd in woken
 
+    def pause(self, most_s: float) -> None:
+        """Sleep for *most_s* seconds whatever the broker and the children do; only a signal or a wish ends it."""
+        if self._wishes.select(most_s):
+            self._drain(self._signals_in.fileno())
+
     def _drain(self, fd: int) -> None:
         try:
             os.read(fd, 4096)
@@ -79,5 +86,6 @@ class Sleeper:
         if self._hears_signals:
             signal.set_wakeup_fd(self._before)
         self.poller.close()
+        self._wishes.close()
         self._signals_in.close()
         self._signals_out.close()

@@ -30,6 +30,9 @@ class WorkerOptions:
     prefetch_multiplier: int | None
     lease_s: float
     max_deaths: int
+    waits_at_boot: bool
+    reconnects: bool
+    max_attempts: int
     result_expires_s: float | None
 
 
@@ -61,6 +64,10 @@ def complete(app: Any, *, hostname: str | None, queues: Sequence[str] | None, co
         prefetch_multiplier=_own(conf, "worker_prefetch_multiplier"),
         lease_s=float(conf.broker_lease),
         max_deaths=ENDLESS if conf.task_max_deaths is None else int(conf.task_max_deaths),
+        waits_at_boot=bool(conf.broker_connection_retry if conf.broker_connection_retry_on_startup is None
+                           else conf.broker_connection_retry_on_startup),
+        reconnects=bool(conf.broker_connection_retry),
+        max_attempts=int(conf.broker_connection_max_retries or 0),
         result_expires_s=_seconds(expires),
     )
 

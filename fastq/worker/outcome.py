@@ -53,6 +53,7 @@ class Odd(IntEnum):
     ETA = 6
     EXPIRES = 7
     FULL = 8
+    UNCOUNTED = 9
 
 
 class AckRules(NamedTuple):

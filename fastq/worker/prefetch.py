@@ -52,6 +52,11 @@ class Prefetch:
         self.size = min(self.size, self.most)
 
     @property
+    def is_fixed(self) -> bool:
+        """True when the user chose the window: nothing makes it smaller then, and what it holds stays."""
+        return self._fixed is not None
+
+    @property
     def is_quick(self) -> bool:
         """True when the tasks of late were shorter than a wake-up takes."""
         return self._mean_s is not None and self._mean_s < QUICK_S

@@ -11,10 +11,11 @@ import time
 from collections.abc import Sequence
 
 from fastq import points
-from fastq._ext import envelope
 from fastq._ext.ring import Ring
 from fastq.exceptions import TimeLimitExceeded, WorkerLostError
 from fastq.types import Endings, Message, Result
+from fastq.worker.decide import again
+from fastq.worker.orphans import Orphans
 from fastq.worker.outcome import Ending, Outcome
 from fastq.worker.verdict import Verdicts
 
@@ -35,8 +36,11 @@ class Settler:
         self._max_deaths = max_deaths
         self._expires_s = result_expires_s
         self._condemned: dict[int, tuple[int, float]] = {}
+        self.orphans = Orphans(ring, self._rename)
         self.endings = Endings()
         self.finished = 0
+        self.tells_content = False
+        """Whether what is handed back comes with its content, for a transport that keeps none."""
 
     def collect(self) -> int:
         """Take every completion out of the ring; returns how many there were."""
@@ -45,12 +49,15 @@ class Settler:
             return 0
         self.finished += count
         endings = self.endings
+        acks = self.orphans.end_runs(acks) if self.orphans else acks
         endings.ack += acks
+        self.orphans.finished(acks)
         if results:
             expires_at = None if self._expires_s is None else time.time() + self._expires_s
-            endings.results += [Result(task_id, state, meta, expires_at) for task_id, state, meta in results]
-        for queue, content, priority, run_at in publishes:
-            endings.publish.append(Message(queue, content, priority, run_at))
+            endings.results += [Result(task_id, state, meta, expires_at, reply_to)
+                                for task_id, state, meta, reply_to in results]
+        if publishes:
+            endings.publish += map(Message._make, publishes)
         for row in odd:
             self._end(row)
         return count
@@ -65,13 +72,35 @@ class Settler:
         newer = self.take()
         for name in ("ack", "back", "lost", "dead", "publish", "results"):
             getattr(endings, name).extend(getattr(newer, name))
+        endings.rows.update(newer.rows)
         self.endings = endings
+
+    def cut_off(self) -> None:
+        """The connection is gone, and every delivery with it: what began goes on as an orphan, the rest is forgotten.
+
+        What is to be published and stored stays; so does what was acked early, which goes back to its queue.
+        """
+        waited: dict[int, tuple[str, int, bytes]] = {}
+        _, early = self._ring.take_back(rows=waited)
+        self.orphans.cut()
+        self.orphans.spare(content for _, _, content in waited.values())
+        # Only now: what has ended unseen is an orphan that ended, not an ack of nothing.
+        self.collect()
+        kept = self.take()
+        self.endings.publish += kept.publish
+        self.endings.publish += [again(queue, content) for queue, content in early]
+        self.endings.results += kept.results
 
     def condemn(self, child: int, tag: int, limit_s: float) -> bool:
         """Remember that *child* is to be killed, for *tag* is over its hard limit; False if it was known already."""
         known = self._condemned.get(child)
         self._condemned[child] = tag, limit_s
         return known != (tag, limit_s)
+
+    def _rename(self, old: int, new: int) -> None:
+        for child, (tag, limit_s) in self._condemned.items():
+            if tag == old:
+                self._condemned[child] = new, limit_s
 
     def bury(self, child: int, cause: str) -> int:
         """End what a dead child ran; returns how many runs were lost."""
@@ -95,16 +124,21 @@ class Settler:
             self._let_go(row, why)
 
     def _let_go(self, row: Odd, why: str) -> None:
-        tag, _, _, _, _, content, early, _ = row
+        tag, deaths, _, _, queue, content, early, _ = row
         if early:
             # It may have done half of its work, and whoever acks early asks for one run at most.
             self._verdicts.failed_content(content, WorkerLostError(why), self.endings)
-        else:
+        elif not self.orphans.end(tag, Ending.LOSE):
             self.endings.back.append((tag, tag))
+            self.endings.rows[tag] = queue, deaths, content
+
+    def unstage(self) -> None:
+        """Give back what is staged and not released."""
+        self.endings.back += self._ring.unstage(self.endings.rows if self.tells_content else None)
 
     def take_back(self) -> int:
         """Give back what was released and not started; returns how many."""
-        runs, early = self._ring.take_back()
+        runs, early = self._ring.take_back(rows=self.endings.rows if self.tells_content else None)
         self.endings.back += runs
         self.endings.publish += [again(queue, content) for queue, content in early]
         return sum(last - first + 1 for first, last in runs) + len(early)
@@ -112,10 +146,13 @@ class Settler:
     def _end(self, row: Odd) -> None:
         tag, _, task, outcome, queue, content, early, reason = row
         ending = Ending(self._rows[task][outcome])
+        why = reason or Outcome(outcome).name.lower().replace("_", " ")
+        if not early and self.orphans.end(tag, ending, why):
+            return
         if ending is Ending.TAIL:
             self.endings.publish.append(again(queue, content))
         elif ending is Ending.DEAD and not early:
-            self._dead(tag, queue, reason or Outcome(outcome).name.lower().replace("_", " "))
+            self._dead(row, why)
             return
         if not early:
             self.endings.ack.append((tag, tag))
@@ -124,30 +161,28 @@ class Settler:
         tag, deaths, task, _, queue, content, early, _ = row
         outcome = Outcome.LOST if limit_s is None else Outcome.HARD_LIMIT
         ending = Ending(self._rows[task][outcome])
+        why = f"hard time limit of {limit_s} s exceeded"
         if limit_s is not None:
             self._verdicts.failed_content(content, TimeLimitExceeded(limit_s), self.endings)
         elif ending is not Ending.LOSE or early:
             self._verdicts.failed_content(content, WorkerLostError(cause), self.endings)
-        if early:
+        if early or self.orphans.end(tag, ending, why):
             return
         if ending is Ending.LOSE and deaths + 1 < self._max_deaths:
             logger.warning("Task of message %d goes back to queue %r: %s (death %d of %d)",
                            tag, queue, cause, deaths + 1, self._max_deaths)
             self.endings.lost.append(tag)
+            self.endings.rows[tag] = queue, deaths, content
         elif ending is Ending.LOSE:
             self._verdicts.lost(content, deaths + 1, self.endings)
-            self._dead(tag, queue, f"poison: it killed {deaths + 1} children, the last: {cause}")
+            self._dead(row, f"poison: it killed {deaths + 1} children, the last: {cause}")
         elif ending is Ending.DEAD:
-            self._dead(tag, queue, f"hard time limit of {limit_s} s exceeded")
+            self._dead(row, why)
         else:
             self.endings.ack.append((tag, tag))
 
-    def _dead(self, tag: int, queue: str, why: str) -> None:
+    def _dead(self, row: Odd, why: str) -> None:
+        tag, deaths, _, _, queue, content, _, _ = row
         logger.error("Message %d of queue %r goes to the dead letters: %s", tag, queue, why)
         self.endings.dead.append((tag, why))
-
-
-def again(queue: str, content: bytes) -> Message:
-    """Return the message that puts *content* at the end of its queue, at its own priority."""
-    properties, _, _ = envelope.unpack(content)
-    return Message(queue, content, int(properties.get("priority") or 0))
+        self.endings.rows[tag] = queue, deaths, content

@@ -49,7 +49,7 @@ class Trace:
     """Decides how runs end, and what they leave. One per child."""
 
     def __init__(self, app: Any, tasks: list[Any], *, hostname: str, codec: MetaCodec | None, accept: Any,
-                 spill: Spill, store_now: Callable[[str, str, bytes], None] | None) -> None:
+                 spill: Spill, store_now: Callable[[str, str, bytes, str | None], None] | None) -> None:
         self._app = app
         self._tasks = tasks
         self._hostname = hostname
@@ -91,7 +91,7 @@ class Trace:
                                      kwargs=request.kwargs)
         if task.traits.track_started and self._store_now is not None and self._codec is not None:
             meta = self._codec.encode(request.id, states.STARTED, _whereabouts(self._hostname), request=request)
-            self._store_now(request.id, states.STARTED, meta)
+            self._store_now(request.id, states.STARTED, meta, request.reply_to)
         task.before_start(request.id, request.args, request.kwargs)
 
     # -- after the call -------------------------------------------------------------------------

@@ -33,31 +33,34 @@ class Verdicts:
         near = difflib.get_close_matches(name, self._tasks, n=1)
         return near[0] if near else None
 
-    def failed(self, headers: dict[str, Any], error: BaseException, endings: Endings) -> None:
+    def failed(self, properties: dict[str, Any], headers: dict[str, Any], error: BaseException,
+               endings: Endings) -> None:
         """Store FAILURE with *error*."""
-        self._store(headers, FAILURE, error, endings)
+        self._store(properties, headers, FAILURE, error, endings)
 
-    def revoked(self, headers: dict[str, Any], error: BaseException, endings: Endings) -> None:
+    def revoked(self, properties: dict[str, Any], headers: dict[str, Any], error: BaseException,
+                endings: Endings) -> None:
         """Store REVOKED with *error*."""
-        self._store(headers, REVOKED, error, endings)
+        self._store(properties, headers, REVOKED, error, endings)
 
     def failed_content(self, content: bytes, error: BaseException, endings: Endings) -> None:
         """Store FAILURE for the task of a packed message."""
-        _, headers, _ = envelope.unpack(content)
-        self.failed(headers, error, endings)
+        properties, headers, _ = envelope.unpack(content)
+        self.failed(properties, headers, error, endings)
 
     def lost(self, content: bytes, deaths: int, endings: Endings) -> None:
         """Store FAILURE for a task that killed too many children or workers."""
         self.failed_content(content, WorkerLostError(f"killed {deaths} times; see the dead letters"), endings)
 
-    def _store(self, headers: dict[str, Any], state: str, error: BaseException, endings: Endings) -> None:
+    def _store(self, properties: dict[str, Any], headers: dict[str, Any], state: str, error: BaseException,
+               endings: Endings) -> None:
         task_id = headers.get("id")
         if self._codec is None or not isinstance(task_id, str) or not self._wanted(headers):
             return
         request = Request.from_message(headers, {}, None, None, queue="", hostname=self._hostname)
         meta = self._codec.encode(task_id, state, error, request=request)
         expires_at = None if self._expires_s is None else time.time() + self._expires_s
-        endings.results.append(Result(task_id, state, meta, expires_at))
+        endings.results.append(Result(task_id, state, meta, expires_at, _reply_to(properties)))
 
     def _wanted(self, headers: dict[str, Any]) -> bool:
         explicit = headers.get("ignore_result")
@@ -65,3 +68,12 @@ class Verdicts:
         if traits is not None and traits.store_errors_even_if_ignored:
             return True
         return not (explicit if explicit is not None else traits is not None and traits.ignore_result)
+
+
+def _reply_to(properties: dict[str, Any]) -> str | None:
+    # As the ring does: a name that is no text is nobody's.
+    name: str | None = properties.get("reply_to") or None
+    try:
+        return None if name is None else name.encode().decode()
+    except UnicodeEncodeError:
+        return None

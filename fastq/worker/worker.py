@@ -15,17 +15,26 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from fastq import log, proc, signals, transport
+from fastq import log, proc, signals
 from fastq._ext.execute import Executor
 from fastq._ext.ring import Ring, ring_size
-from fastq.exceptions import BrokerGone, LeaseLost, NotHeld, PoolError, TransportError
+from fastq.exceptions import (
+    BrokerGone,
+    BrokerRefused,
+    ConnectionLost,
+    LeaseLost,
+    NotHeld,
+    PoolError,
+    TransportError,
+)
 from fastq.pool.prefork import Ended, Prefork
 from fastq.pool.shared import SLOT_BYTES, SLOTS, Spill, shared_block, wake_pair
 from fastq.transport.base import Transport
 from fastq.types import Result
-from fastq.worker import child, options, outcome, settle
+from fastq.worker import child, options, outcome
+from fastq.worker.attempts import Attempts
 from fastq.worker.consumer import Consumer
-from fastq.worker.decide import Decider
+from fastq.worker.decide import Decider, again
 from fastq.worker.limits import TimeLimits
 from fastq.worker.loop import Sleeper
 from fastq.worker.prefetch import Prefetch
@@ -38,6 +47,8 @@ logger = logging.getLogger("celery.worker")
 IDLE_S = 5.0
 RETRY_FIRST_S, RETRY_MOST_S = 0.05, 5.0
 CHILD_EXIT_S = 10.0
+PARTING_S = 5.0
+"""A worker that stops while its broker is away waits so long for it, if it has something to leave there."""
 SOLO_LEASE_S = 86_400.0
 
 
@@ -103,7 +114,7 @@ class Worker:
                 try:
                     self._boot()
                     self._work()
-                except PoolError as error:
+                except (PoolError, BrokerRefused) as error:
                     logger.critical("%s", error)
                     self.wish.ask(Stop.FAILED)
                 finally:
@@ -122,6 +133,9 @@ class Worker:
             self._shutdown.append(stop)
         # The children end before the broker is left: what they report is still settled.
         self._shutdown[1:] = reversed(self._shutdown[1:])
+        self._reach_broker()
+        if self.wish.now is not Stop.NOT:
+            return
         logger.info("%s ready.", self.hostname)
         signals.worker_ready.send(sender=self)
 
@@ -170,7 +184,7 @@ class Worker:
         verdicts = Verdicts(self._codec, self._traits, self.hostname, told.result_expires_s)
         self._settler = Settler(self._ring, self._rows, verdicts, max_deaths=told.max_deaths,
                                 result_expires_s=told.result_expires_s)
-        self._decider = Decider(self._ring, verdicts, told.max_deaths)
+        self._decider = Decider(self._ring, verdicts, told.max_deaths, self._settler.orphans)
         self._prefetch = Prefetch(told.concurrency, SLOTS, told.prefetch_multiplier)
         self._sleeper = Sleeper(self._ring, self._wake_in)
         self.wish.on_wish(self._sleeper.wake)
@@ -195,29 +209,53 @@ class Worker:
         sys.stderr.flush()
         self._children.start()
 
-    def _store_now(self, task_id: str, state: str, meta: bytes) -> None:
-        self.app.backend.put([Result(task_id, state, meta, self._expires_at())])
+    def _store_now(self, task_id: str, state: str, meta: bytes, reply_to: str | None) -> None:
+        self.app.backend.put([Result(task_id, state, meta, self._expires_at(), reply_to)])
 
     def _expires_at(self) -> float | None:
         expires_s = self.options.result_expires_s
         return None if expires_s is None else time.time() + expires_s
 
     def _open_broker(self) -> None:
-        self._transport: Transport = transport.open(
-            self.app.broker_url,
-            {"death_limit": self.options.max_deaths, **(self.app.conf.broker_transport_options or {})})
-        separate = self.app.result_url if self._codec else None
-        if self._transport.caps.stores_results and separate == self.app.broker_url:
-            separate = None
-        store = self.app.backend if separate else None
+        self._transport: Transport = self.app.open_transport(for_worker=True, death_limit=self.options.max_deaths)
+        store = self.app.store_beside(self._transport)
         self._consumer = Consumer(self._transport, self._ring, self._settler, self._decider, self._prefetch, store)
-        self._attach()
+        self._settler.tells_content = not self._transport.caps.is_atomic
+        self._attempts = Attempts(self.options.max_attempts)
+
+    def _reach_broker(self) -> None:
+        """Wait for the broker for as long as it takes. Raises BrokerRefused when it does not want us."""
+        while not self._try_attach(is_boot=True) and self.wish.now is Stop.NOT:
+            self._replace_children()
+            self._sleeper.pause(self._attempts.wait_s)
+
+    def _try_attach(self, *, is_boot: bool = False) -> bool:
+        """Attach if the next attempt is due; returns whether the broker is there."""
+        if self._attempts.wait_s:
+            return False
+        try:
+            self._attach()
+        except BrokerGone:
+            raise
+        except TransportError as error:
+            if is_boot and (isinstance(error, BrokerRefused) or not self.options.waits_at_boot):
+                raise
+            pause_s = self._attempts.failed()
+            if self._attempts.is_over:
+                logger.critical("%s; given up after %d attempts (broker_connection_max_retries)", error,
+                                self._attempts.failures)
+                self.wish.ask(Stop.FAILED)
+            else:
+                logger.error("%s; trying again in %.2f s", error, pause_s)
+            return False
+        self._attempts.succeeded()
+        return True
 
     def _attach(self) -> None:
         # A solo worker cannot renew while its task runs; its death still shows at once.
         lease_s = SOLO_LEASE_S if self._solo else self.options.lease_s
         self._transport.attach(self.hostname, self.queues, lease_s)
-        self._is_cut_off = False
+        self._is_cut_off, self._parting_at = False, None
         self._sleeper.hear(self._transport.fileno())
         self._keep_at = time.monotonic() + lease_s / 3
         self._lease_s = lease_s
@@ -228,11 +266,12 @@ class Worker:
     def _work(self) -> None:
         while not self._is_done():
             with self._patience():
-                if self._is_cut_off:
-                    self._attach()
                 self._begin_stop()
                 self._replace_children()
                 due = self._limits.enforce() if self._limits else None
+                if self._is_cut_off and (self._is_done() or not self._try_attach()):
+                    self._bide(due)
+                    continue
                 moved = self._consumer.turn()
                 if self._solo:
                     moved = self._solo.run_ready() > 0 or moved
@@ -243,8 +282,9 @@ class Worker:
     def _is_done(self) -> bool:
         if self.wish.now >= Stop.COLD:
             return True
-        return self.wish.now is Stop.WARM and self._consumer.closing and self._ring.in_hand == 0 \
-            and not self._settler.endings
+        if self.wish.now is not Stop.WARM or not self._consumer.closing or self._ring.in_hand:
+            return False
+        return not self._settler.endings or (self._parting_at is not None and time.monotonic() >= self._parting_at)
 
     def _begin_stop(self) -> None:
         """Once, at the wish for a warm stop: fetch nothing more, and hand back what has not started."""
@@ -252,13 +292,23 @@ class Worker:
             self._consumer.closing = True
             self._consumer.hand_back(now=True)
 
+    def _bide(self, due: float | None) -> None:
+        """Go on without a broker until it is time to look for it again: runs end, limits hold, children come and go."""
+        self._settler.collect()
+        if self.wish.now is Stop.WARM and self._parting_at is None and self._ring.in_hand == 0:
+            self._parting_at = time.monotonic() + PARTING_S
+        if not self._is_done():
+            parting_s = None if self._parting_at is None else max(0.0, self._parting_at - time.monotonic())
+            waits = (due, parting_s, self._attempts.wait_s)
+            self._sleeper.sleep(min(wait for wait in waits if wait is not None))
+
     def _rest(self, due: float | None) -> None:
         if self._is_done() or (self.wish.now is not Stop.NOT and not self._consumer.closing):
             return
         waits = [IDLE_S, self._keep_at - time.monotonic()]
         armed = self._consumer.arm()
         waits += [wait for wait in (due, armed) if wait is not None]
-        if self._ring.waiting:
+        if self._ring.waiting or self._consumer.is_ahead:
             waits.append(0.05)      # un-started work may have to go back
         if min(waits) > 0 and self._consumer.linger():
             return
@@ -295,17 +345,32 @@ class Worker:
         except (LeaseLost, NotHeld) as error:
             logger.error("%s", error)
             self._start_over()
+        except ConnectionLost as error:
+            self._cut_off(error)
         except BrokerGone as error:
             logger.critical("%s", error)
             self.wish.ask(Stop.FAILED)
         except TransportError as error:
             logger.error("%s; trying again in %.2f s", error, self._pause_s)
-            time.sleep(self._pause_s)
+            self._sleeper.pause(self._pause_s)
             self._pause_s = min(self._pause_s * 2, RETRY_MOST_S)
 
     _pause_s = RETRY_FIRST_S
-    _is_cut_off = False
-    """The broker gave our deliveries to others; attach before anything else."""
+    _is_cut_off = True
+    """The broker has given our deliveries to others, or never knew us; attach before anything else."""
+    _parting_at: float | None = None
+    """When a worker that stops waits no longer for a broker that is away."""
+
+    def _cut_off(self, error: ConnectionLost) -> None:
+        """The connection broke and this worker did not: what runs goes on, and is known again when it comes back."""
+        self._is_cut_off = True
+        self._sleeper.hear(-1)
+        self._settler.cut_off()
+        if self.options.reconnects:
+            logger.error("%s; connecting again", error)
+        else:
+            logger.critical("%s; not connecting again (broker_connection_retry)", error)
+            self.wish.ask(Stop.FAILED)
 
     def _start_over(self) -> None:
         """Our deliveries are others' now: let go of them, running or not, and begin anew.
@@ -323,7 +388,7 @@ class Worker:
             self._children.start()
         self._settler.collect()
         self._settler.take()
-        self._settler.endings.publish += [settle.again(queue, content) for queue, content in early]
+        self._settler.endings.publish += [again(queue, content) for queue, content in early]
 
     # -- shutdown ------------------------------------------------------------------------------
 
@@ -346,7 +411,12 @@ class Worker:
     def _leave_broker(self) -> None:
         try:
             self._settler.collect()
-            if self._settler.endings:
+            endings = self._settler.endings
+            if self._is_cut_off and (endings.publish or endings.results):
+                logger.error("the broker is away: %d messages that tasks sent and %d results are lost",
+                             len(endings.publish), len(endings.results))
+                self.wish.ask(Stop.FAILED)
+            elif endings and not self._is_cut_off:
                 self._consumer.settle()
         finally:
             self._transport.close()

@@ -34,6 +34,12 @@ def test_a_request_shows_the_message_it_came_in():
     assert shown.children == []
 
 
+def test_the_deaths_of_a_message_are_not_handed_on_to_its_retries():
+    shown = request({**HEADERS, "x-fastq-deaths": 2}, deaths=2)
+    assert (shown.deaths, shown.headers) == (2, {"tenant": "blue"})
+    assert shown.as_execution_options()["headers"] == {"tenant": "blue"}
+
+
 def test_what_a_lean_message_leaves_out_reads_as_its_default():
     shown = request({"task": "t", "id": "x"})
     assert (shown.root_id, shown.correlation_id, shown.retries, shown.timelimit) == ("x", "x", 0, [None, None])

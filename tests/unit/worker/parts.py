@@ -46,7 +46,7 @@ class Parts:
             one.acks_late, one.acks_on_failure, one.acks_on_timeout, bool(one.reject_on_worker_lost)))
             for one in self.tasks.values()]
         self.settler = Settler(self.ring, rows, self.verdicts, max_deaths=max_deaths, result_expires_s=60.0)
-        self.decider = Decider(self.ring, self.verdicts, max_deaths)
+        self.decider = Decider(self.ring, self.verdicts, max_deaths, self.settler.orphans)
 
     def decide(self, content: bytes, *, tag: int = 5, deaths: int = 0) -> Endings:
         """Stage one message and let it be decided."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 import pytest
 
 from fastq import transport
-from fastq.exceptions import BrokerLocked
+from fastq.exceptions import BrokerLocked, ConnectionLost, TransportError
 from fastq.transport.base import Transport
-from fastq.types import Deliveries, Endings, QueueStat
-from fastq.worker.consumer import EARLY_WINDOW, Consumer
+from fastq.types import Deliveries, Endings, QueueStat, Result
+from fastq.worker.consumer import EARLY_WINDOW, HAND_BACK_S, Consumer
 from fastq.worker.prefetch import Prefetch
 from tests.unit.worker.parts import Parts, message
 
@@ -34,6 +35,7 @@ class Locked:
 
     def __init__(self, broker: Transport) -> None:
         self.broker = broker
+        self.caps = broker.caps
         self.refuses_early_acks = True
 
     def turn(self, endings: Endings, credit: int) -> Deliveries:
@@ -74,6 +76,51 @@ def test_a_large_first_batch_of_early_acked_tasks_is_fetched_again_in_a_small_wi
     parts.kit.close()
 
 
+@pytest.mark.parametrize("multiplier", [None, 4])
+def test_what_waits_behind_a_long_task_goes_back_unless_the_user_chose_the_window(
+    tmp_path: Path, broker: Transport, monkeypatch: pytest.MonkeyPatch, multiplier: int | None,
+) -> None:
+    parts = Parts(tmp_path)
+    window = Prefetch(1, parts.ring.free, multiplier)
+    consumer = Consumer(broker, parts.ring, parts.settler, parts.decider, window)
+    for _ in range(4):
+        broker.publish_one("q", message())
+    consumer.turn()
+    held = parts.ring.in_hand
+    now = [time.monotonic()]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    assert consumer.hand_back() == 0
+    now[0] += HAND_BACK_S / 2
+    assert consumer.hand_back() == 0
+    now[0] += HAND_BACK_S
+    assert consumer.hand_back() == (0 if multiplier else held)
+    assert window.size == (multiplier or 1)
+    consumer.wake()
+    consumer.turn()
+    assert consumer.hand_back() == 0        # not at once again, whatever came
+    assert consumer.hand_back(now=True) == (4 if multiplier else 1)
+    parts.kit.close()
+
+
+def test_a_bell_that_rings_is_heard_though_nothing_more_may_be_held(tmp_path: Path, broker: Transport) -> None:
+    parts = Parts(tmp_path)
+    heard: list[tuple[Endings, int]] = []
+
+    class Hearing(Locked):
+        def turn(self, endings: Endings, credit: int) -> Deliveries:
+            heard.append((endings, credit))
+            return self.broker.turn(endings, credit)
+
+    consumer = Consumer(Hearing(broker), parts.ring, parts.settler, parts.decider, Prefetch(1, 8, 1))   # type: ignore[arg-type]
+    for _ in range(2):
+        broker.publish_one("q", message())
+    assert [consumer.turn(), consumer.turn(), len(heard)] == [True, False, 1]
+    consumer.wake()     # a heartbeat, a notice, the end of the connection: it must not ring for ever
+    assert [consumer.turn(), consumer.turn()] == [False, False]
+    assert heard[1:] == [(Endings(), 0)]
+    parts.kit.close()
+
+
 def test_it_lingers_for_short_tasks_only_and_never_when_idle(tmp_path: Path, broker: Transport) -> None:
     parts = Parts(tmp_path)
     window = Prefetch(1, parts.ring.free)
@@ -86,4 +133,19 @@ def test_it_lingers_for_short_tasks_only_and_never_when_idle(tmp_path: Path, bro
     assert consumer.linger()
     assert parts.settler.endings.ack == [(1, 1)]
     assert not consumer.linger()
+    parts.kit.close()
+
+
+def test_a_store_that_lost_its_connection_is_not_the_broker(tmp_path: Path, broker: Transport) -> None:
+    class Store:
+        def put(self, results: Any) -> None:
+            raise ConnectionLost("store: reset")
+
+    parts = Parts(tmp_path)
+    consumer = Consumer(broker, parts.ring, parts.settler, parts.decider, Prefetch(1, 8), Store())   # type: ignore[arg-type]
+    parts.settler.endings.results.append(Result("id", "SUCCESS", b"1"))
+    with pytest.raises(TransportError, match="the result store: store: reset") as caught:
+        consumer.settle()
+    assert not isinstance(caught.value, ConnectionLost)
+    assert parts.settler.endings == Endings(results=[Result("id", "SUCCESS", b"1")])
     parts.kit.close()

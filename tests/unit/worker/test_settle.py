@@ -52,7 +52,7 @@ def test_what_returned_is_acked_in_runs(make: Callable[..., Parts]) -> None:
 def test_a_rejected_message_is_dead_with_the_outcome_as_its_reason(make: Callable[..., Parts]) -> None:
     parts = make()
     parts.release(ODD)
-    assert end_as(parts, Outcome.REJECTED) == Endings(dead=[(1, "rejected")])
+    assert end_as(parts, Outcome.REJECTED) == Endings(dead=[(1, "rejected")], rows={1: ("q", 0, ODD)})
 
 
 def test_a_requeued_message_goes_to_the_tail_of_its_queue_at_its_priority(make: Callable[..., Parts]) -> None:
@@ -74,7 +74,7 @@ def test_a_lost_run_goes_back_with_one_more_death(make: Callable[..., Parts]) ->
     parts.release(message())
     die_at_claim(parts.kit)
     assert parts.settler.bury(0, "child 0 was killed") == 1
-    assert parts.settler.take() == Endings(lost=[1])
+    assert parts.settler.take() == Endings(lost=[1], rows={1: ("q", 0, message())})
     assert parts.ring.in_hand == 0
 
 
@@ -127,7 +127,7 @@ def test_the_run_that_began_after_the_condemned_one_goes_back_unharmed(make: Cal
     die_at_claim(parts.kit)
     parts.settler.condemn(0, 99, 2.5)
     parts.settler.bury(0, "child 0 was killed")
-    assert parts.settler.take() == Endings(back=[(1, 1)])
+    assert parts.settler.take() == Endings(back=[(1, 1)], rows={1: ("q", 0, message())})
 
 
 def test_what_is_let_go_is_neither_done_nor_dead(make: Callable[..., Parts]) -> None:
