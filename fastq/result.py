@@ -15,9 +15,10 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
 
 from fastq import current, states
-from fastq.exceptions import TaskRevokedError, TimeoutError
+from fastq.exceptions import BackendError, TaskRevokedError, TimeoutError
 
 R_co = TypeVar("R_co", covariant=True)
+ResultType = TypeVar("ResultType", bound="AsyncResult[Any]")
 ResultTuple = tuple[tuple[str, Any], Any]
 
 _may_join: ContextVar[bool] = ContextVar("fastq_may_join", default=False)
@@ -104,19 +105,23 @@ class AsyncResult(Generic[R_co]):
         returned, not raised. *callback* is called with the id and the value. The store wakes the
         caller, so *interval* only paces *on_interval*. *no_ack* is there for Celery's sake.
 
-        Raises TimeoutError, and RuntimeError inside a task.
+        With results over ``rpc://`` only the process that sent the task gets its result: in any other
+        this waits for what never comes.
+
+        Raises TimeoutError; BackendError when the result may have been lost; RuntimeError inside a task.
         """
         if self.ignored:
             return cast(R_co, None)
         if disable_sync_subtasks:
             assert_will_not_block()
-        deadline = None if timeout is None else time.monotonic() + timeout
+        began = time.monotonic()
+        deadline = None if timeout is None else began + timeout
         if follow_parents and propagate:
             for ancestor in self._ancestors():
                 ancestor.get(timeout=_left(deadline), follow_parents=False,
                              disable_sync_subtasks=disable_sync_subtasks)
         if self._meta is None:
-            self._wait(deadline, interval, on_interval)
+            self._wait(began, deadline, interval, on_interval)
         return self._settle(propagate, callback, on_message)
 
     wait = get
@@ -129,19 +134,43 @@ class AsyncResult(Generic[R_co]):
         """As `get`, but let the event loop run meanwhile. ``await result`` is ``await result.aget()``."""
         if self.ignored:
             return cast(R_co, None)
-        deadline = None if timeout is None else time.monotonic() + timeout
+        began = time.monotonic()
+        deadline = None if timeout is None else began + timeout
         if follow_parents and propagate:
             for ancestor in self._ancestors():
                 await ancestor.aget(timeout=_left(deadline), follow_parents=False)
         if self._meta is None:
             raw = await self.app.wait_for_result(self._store(), self.id, _left(deadline))
             if raw is None:
-                raise self._timed_out()
+                raise self._timed_out(began)
             self._keep(raw)
         return self._settle(propagate, callback, on_message)
 
     def __await__(self) -> Generator[Any, None, R_co]:
         return self.aget().__await__()
+
+    def confirmed(self: ResultType, timeout: float | None = None) -> ResultType:
+        """Wait until the broker has stored the task's message for good, and return this result.
+
+        Sending alone returns when the message is on its way; it is sent again over a reconnect, until it is stored or
+        this process dies. Whoever must know calls this, at best once for many tasks: it waits for all that this
+        process sent before::
+
+            payment = charge.delay(order).confirmed(timeout=5)
+
+        *timeout* is in seconds; None is as long as the broker's options say. It returns at once with an embedded
+        broker, which has stored the message when sending returns, and after ``with app.batch():``.
+
+        Raises OperationalError that names the task when it could not be stored in time or the broker gave it back,
+        RuntimeError inside a batch.
+        """
+        self.app.confirm(self.id, timeout)
+        return self
+
+    async def aconfirmed(self: ResultType, timeout: float | None = None) -> ResultType:
+        """As `confirmed`, but let the event loop run meanwhile."""
+        await self.app.aconfirm(self.id, timeout)
+        return self
 
     # Looking
 
@@ -275,7 +304,8 @@ class AsyncResult(Generic[R_co]):
     def _store(self) -> Any:
         return self.backend if self.backend is not None else self.app.backend
 
-    def _wait(self, deadline: float | None, interval: float, on_interval: Callable[[], object] | None) -> None:
+    def _wait(self, began: float, deadline: float | None, interval: float,
+              on_interval: Callable[[], object] | None) -> None:
         while True:
             left = _left(deadline)
             step = left if on_interval is None else interval if left is None else min(interval, left)
@@ -284,7 +314,7 @@ class AsyncResult(Generic[R_co]):
                 self._keep(raw)
                 return
             if deadline is not None and time.monotonic() >= deadline:
-                raise self._timed_out()
+                raise self._timed_out(began)
             if on_interval is not None:
                 on_interval()
 
@@ -314,7 +344,11 @@ class AsyncResult(Generic[R_co]):
             node = node.parent
         return found[::-1]
 
-    def _timed_out(self) -> Exception:
+    def _timed_out(self, began: float) -> Exception:
+        lost_since = getattr(self._store(), "lost_since", None)
+        lost = lost_since(began) if lost_since is not None else None
+        if lost:
+            return BackendError(f"the result of task {self.id} has not come in time, and may never come: {lost}")
         return TimeoutError(f"task {self.id} has not ended in time")
 
 
@@ -349,6 +383,14 @@ class EagerResult(AsyncResult[R_co]):
     ) -> R_co:
         """As `get`."""
         return self.get(propagate=propagate, callback=callback, on_message=on_message)
+
+    def confirmed(self: ResultType, timeout: float | None = None) -> ResultType:
+        """Return this result: there is no message."""
+        return self
+
+    async def aconfirmed(self: ResultType, timeout: float | None = None) -> ResultType:
+        """Return this result: there is no message."""
+        return self
 
     def ready(self) -> bool:
         """Return True: the task has ended."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from fastq.app.bulk import Batch
     from fastq.app.routes import Router
     from fastq.app.wires import Wires
-    from fastq.backends.base import ResultStore
+    from fastq.backends.base import Replies, ResultStore
     from fastq.backends.meta import MetaCodec
     from fastq.transport.base import Transport
     from fastq.types import Message
@@ -80,6 +80,8 @@ class App(Decorator):
         self._router: Router | None = None
         self._lock = threading.RLock()
         self.open_batches: list[Batch] = []
+        self.returned: dict[str, None] = {}
+        """The last tasks whose messages the broker gave back, until somebody asks to have them confirmed."""
         self.changes = 0
         """How often something changed that tasks work out their sending from."""
         given = {"broker_url": broker, "result_backend": backend, "include": include, **settings}
@@ -224,10 +226,8 @@ class App(Decorator):
         """Finds the queue of a task, from ``task_queues`` and ``task_routes``."""
         if self._router is None:
             conf = self._conf
-            fields = parts.queues.QueueRules._fields
-            rules = parts.queues.QueueRules(**{field: getattr(conf, f"task_{field}") for field in fields})
-            self._router = parts.routes.Router(parts.queues.Queues(conf.task_queues, rules), conf.task_routes,
-                                               loader.import_object)
+            queues = parts.queues.Queues(conf.task_queues, parts.queues.rules_of(conf))
+            self._router = parts.routes.Router(queues, conf.task_routes, loader.import_object)
         return self._router
 
     def select_queues(self, queues: Iterable[str] | None = None) -> dict[str, Any]:
@@ -249,7 +249,7 @@ class App(Decorator):
     @property
     def result_codec(self) -> MetaCodec:
         """Writes and reads result documents as the settings say."""
-        return self._wires.codec(self._conf)
+        return self._wires.codec()
 
     def store_result(self, task_id: str, value: Any, state: str, traceback: str | None = None,
                      request: Any = None) -> None:
@@ -260,27 +260,52 @@ class App(Decorator):
         """Return the document of a task that has ended, or None after *timeout* seconds; the loop runs meanwhile."""
         return await parts.waiter.wait(store, task_id, timeout)
 
+    def confirm(self, task_id: str, timeout: float | None = None) -> None:
+        """Wait until the broker has stored the message of a task sent here; see `AsyncResult.confirmed`."""
+        parts.confirm.confirm(self, task_id, timeout)
+
+    async def aconfirm(self, task_id: str, timeout: float | None = None) -> None:
+        """As `confirm`, but let the event loop run meanwhile."""
+        await parts.send.in_thread(self.confirm, task_id, timeout)
+
     # Broker and store
 
     @property
     def transport(self) -> Transport:
         """The open transport of this process. Raises ConfigError, TransportError."""
-        return self._wires.transport(self._conf)
+        return self._wires.transport()
+
+    def open_transport(self, *, for_worker: bool = False, **told: Any) -> Transport:
+        """Open one more transport of the app's broker, for the caller to close.
+
+        With *for_worker* it is that of ``broker_read_url``, with heartbeats. *told* are further options of it, such
+        as ``death_limit``; those that its kind does not know are left out. Raises ConfigError, TransportError.
+        """
+        return self._wires.open_transport(for_worker=for_worker, **told)
+
+    def store_beside(self, worker: Transport) -> ResultStore | None:
+        """Return the open store for the results of a *worker*; None where they leave with its acks, or nowhere."""
+        return self._wires.store_beside(worker)
 
     @property
     def backend(self) -> ResultStore:
         """The open result store of this process. Raises ImproperlyConfigured when there is to be none."""
-        return self._wires.store(self._conf)
+        return self._wires.store()
+
+    @property
+    def replies(self) -> Replies | None:
+        """The open store of results that come back as messages (``rpc://``); None where they are kept elsewhere."""
+        return self._wires.replies()
 
     @property
     def broker_url(self) -> str:
-        """Where messages go."""
-        return self._wires.broker_url(self._conf)
+        """Where messages go; several addresses are joined by ';'."""
+        return ";".join(self._wires.urls())
 
     @property
     def result_url(self) -> str | None:
         """Where results go; None for nowhere."""
-        return self._wires.result_url(self._conf)
+        return self._wires.result_url()
 
     # Working
 
@@ -348,7 +373,7 @@ class App(Decorator):
         if self._opened is None:
             with self._lock:
                 if self._opened is None:
-                    self._opened = parts.wires.Wires(self.main, self.preset)
+                    self._opened = parts.wires.Wires(self)
         return self._opened
 
     def _reset(self) -> None:

@@ -55,7 +55,9 @@ def _fast(task: Any, out: send.Outgoing) -> Express:
     app, name, check = task.app, task.name, task.checker()
     transport = app.transport
     encode = _template(name, out, lean=transport.caps.lean_headers).encode
-    queue, priority, ignored = out.queue, out.properties.get("priority") or 0, bool(out.headers["ignore_result"])
+    exchange, queue = out.address(transport.caps)
+    priority, ignored = out.properties.get("priority") or 0, bool(out.headers["ignore_result"])
+    expect = None if out.replies is None else out.replies.expect
     publish_one, batch = points.around(transport.publish_one), send.batch.get
     before, after = signals.before_task_publish, signals.after_task_publish
     cls, own = type(task), type(task).apply_async
@@ -74,14 +76,17 @@ def _fast(task: Any, out: send.Outgoing) -> Express:
             content = encode(task_id, args, kwargs, parent.root_id or parent.id, parent.id)
         if content is None:  # a value that only the slow encoder knows
             return slow.send(args, kwargs)
+        if expect is not None:
+            expect()
         buffer = batch()
         if buffer is not None and buffer.app is app:
-            buffer.add(Message(queue, content, priority))
+            buffer.add(Message(queue, content, priority, None, exchange))
         else:
             try:
-                publish_one(queue, content, priority)
+                publish_one(queue, content, priority, None, exchange)
             except OperationalError as error:
-                send.store_again(app, Message(queue, content, priority), send.retry_policy(app, {}), error)
+                message = Message(queue, content, priority, None, exchange)
+                send.store_again(app, message, send.retry_policy(app, {}), error)
         result: AsyncResult[Any] = AsyncResult(task_id, None, name, app, None, ignored)
         if parent is not None:
             send.remember(app, parent, result)
@@ -97,6 +102,8 @@ def _fast(task: Any, out: send.Outgoing) -> Express:
         keep = ids.append
         no_kwargs: dict[str, Any] = {}
         with app.batch() as buffer:
+            if expect is not None:
+                expect()
             store = buffer.add
             for args in calls:
                 if check is not None:
@@ -106,7 +113,7 @@ def _fast(task: Any, out: send.Outgoing) -> Express:
                 if content is None:
                     task_id = slow.send(args, {}).id
                 else:
-                    store(_new_tuple(Message, (queue, content, priority, None)))
+                    store(_new_tuple(Message, (queue, content, priority, None, exchange)))
                 keep(task_id)
         return bulk.Sent(ids, result_of)
 

@@ -11,13 +11,16 @@ from typing import Any, NamedTuple
 from fastq.exceptions import ConfigError, QueueNotFound
 from fastq.wire.entity import Exchange, Queue
 
-__all__ = ("QueueRules", "Queues")
+__all__ = ("QueueRules", "Queues", "rules_of")
 
 _QUEUE_TYPES = ("classic", "quorum", "stream")
 
 
 class QueueRules(NamedTuple):
-    """The settings that shape queues, each named as its setting without the prefix ``task_``."""
+    """The settings that shape queues, each named as its setting without the prefix ``task_``.
+
+    *configured_queue_type* is no setting: the type of those in ``task_queues`` that name none.
+    """
 
     default_queue: str = "celery"
     default_exchange: str | None = None
@@ -28,9 +31,27 @@ class QueueRules(NamedTuple):
     create_missing_queues: bool = True
     create_missing_queue_type: str = "classic"
     create_missing_queue_exchange_type: str | None = None
+    configured_queue_type: str = "classic"
 
 
 _DEFAULTS = QueueRules()
+
+
+def rules_of(conf: Any) -> QueueRules:
+    """Read the rules from settings.
+
+    Where ``task_queue_max_priority`` is set, a type that nobody chose is "classic", since RabbitMQ has no quorum
+    queues with priorities. The default type is that of configured queues in the preset "Fastq" only: another program
+    that declares the same queue as Celery does would be refused.
+    """
+    names = (field for field in QueueRules._fields if field != "configured_queue_type")
+    values = {name: getattr(conf, f"task_{name}") for name in names}
+    if values["queue_max_priority"] is not None:
+        for name in ("default_queue_type", "create_missing_queue_type"):
+            if not conf.value_set_for(f"task_{name}"):
+                values[name] = "classic"
+    own = values["default_queue_type"] if conf.preset == "Fastq" else "classic"
+    return QueueRules(**values, configured_queue_type=own)
 
 
 class Queues(Mapping[str, Queue]):
@@ -48,6 +69,7 @@ class Queues(Mapping[str, Queue]):
         self.rules = rules
         self._queues: dict[str, Queue] = {}
         self._aliases: dict[str, str] = {}
+        self._others: dict[str, Queue] = {}
         if isinstance(queues, Mapping):
             for name, row in queues.items():
                 self._configure(name, row)
@@ -55,7 +77,7 @@ class Queues(Mapping[str, Queue]):
             for queue in queues or ():
                 self.add(queue)
         if not self._queues:
-            self.add(Queue(rules.default_queue, queue_arguments=_queue_type(rules.default_queue_type)))
+            self._know(Queue(rules.default_queue, queue_arguments=_queue_type(rules.default_queue_type)))
 
     @property
     def default(self) -> Queue:
@@ -65,16 +87,13 @@ class Queues(Mapping[str, Queue]):
     def add(self, queue: Queue | str, **options: Any) -> Queue:
         """Make *queue* known, or the one of that name with *options* as `Queue.from_dict` takes them.
 
-        What it leaves open is filled in from the rules: exchange, routing key, highest priority. Returns the result.
+        What it leaves open is filled in from the rules: exchange, routing key, highest priority, type. Returns the
+        result. Raises ConfigError when it would have priorities and a type that has none.
         """
         if isinstance(queue, str):
             queue = Queue.from_dict(queue, **options)
             queue = queue if queue.routing_key else queue.replace(routing_key=queue.name)
-        queue = self._completed(queue)
-        self._queues[queue.name] = queue
-        if queue.alias:
-            self._aliases[queue.alias] = queue.name
-        return queue
+        return self._know(_typed(queue, self.rules.configured_queue_type))
 
     def select(self, include: Iterable[str] | None = None, exclude: Iterable[str] = ()) -> dict[str, Queue]:
         """Choose the queues that a worker consumes: those named by *include* (None: all known), less *exclude*.
@@ -84,6 +103,28 @@ class Queues(Mapping[str, Queue]):
         chosen = (self[name] for name in (list(self) if include is None else include))
         dropped = {self._aliases.get(name, name) for name in exclude}
         return {queue.name: queue for queue in chosen if queue.name not in dropped}
+
+    def meet(self, queue: Queue) -> None:
+        """Keep a queue that a single call brought along, to be declared as it says; it stays unknown otherwise."""
+        if queue.name not in self._queues:
+            self._others[queue.name] = queue
+
+    def declared(self, name: str) -> Queue | None:
+        """Return what a broker is to be told of the queue *name*; None where it is not to be declared.
+
+        A missing one is made, if the rules allow, but does not become known: a worker that sends to a queue must not
+        consume it.
+        """
+        queue = self.get(name) or self._others.get(name)
+        if queue is None and self.rules.create_missing_queues:
+            queue = self._others[name] = self._completed(self._missing(name))
+        return None if queue is None or queue.no_declare else queue
+
+    def bound_to(self, exchange: str) -> list[Queue]:
+        """Return the queues that the exchange of that name feeds, as far as they are known or were met."""
+        queues = (*self._queues.values(), *self._others.values())
+        return [queue for queue in queues
+                if exchange in (queue.exchange.name, *(bound.exchange.name for bound in queue.bindings))]
 
     def get(self, name: str, default: Any = None) -> Any:
         """The queue if it is known; makes none."""
@@ -95,9 +136,7 @@ class Queues(Mapping[str, Queue]):
             return queue
         if not self.rules.create_missing_queues:
             raise QueueNotFound(self._unknown(name))
-        exchange = Exchange(name, self.rules.create_missing_queue_exchange_type or "direct")
-        arguments = _queue_type(self.rules.create_missing_queue_type)
-        return self.add(Queue(name, exchange, name, queue_arguments=arguments))
+        return self._know(self._missing(name))
 
     def __contains__(self, name: object) -> bool:
         return name in self._queues or name in self._aliases
@@ -116,6 +155,13 @@ class Queues(Mapping[str, Queue]):
         else:
             raise ConfigError(f"task_queues[{name!r}] is {row!r}; it takes a Queue or a mapping of its options")
 
+    def _know(self, queue: Queue) -> Queue:
+        queue = self._completed(queue)
+        self._queues[queue.name] = queue
+        if queue.alias:
+            self._aliases[queue.alias] = queue.name
+        return queue
+
     def _completed(self, queue: Queue) -> Queue:
         rules, filled = self.rules, dict[str, Any]()
         if not queue.exchange.name:
@@ -124,7 +170,11 @@ class Queues(Mapping[str, Queue]):
             filled["routing_key"] = rules.default_routing_key or rules.default_queue
         if rules.queue_max_priority is not None and "x-max-priority" not in queue.declared_arguments():
             filled["max_priority"] = rules.queue_max_priority
-        return queue.replace(**filled) if filled else queue
+        return _checked(queue.replace(**filled) if filled else queue)
+
+    def _missing(self, name: str) -> Queue:
+        exchange = Exchange(name, self.rules.create_missing_queue_exchange_type or "direct")
+        return Queue(name, exchange, name, queue_arguments=_queue_type(self.rules.create_missing_queue_type))
 
     def _unknown(self, name: str) -> str:
         import difflib  # noqa: PLC0415  only errors pay for it
@@ -142,3 +192,25 @@ def _queue_type(name: str | None) -> dict[str, str]:
     if name not in _QUEUE_TYPES:
         raise ConfigError(f"there is no queue type {name!r}; it is one of {', '.join(_QUEUE_TYPES)}")
     return {"x-queue-type": name}
+
+
+def _typed(queue: Queue, kind: str) -> Queue:
+    """Give *queue* the type *kind*, unless it says another or cannot be of any type but classic."""
+    said = queue.declared_arguments()
+    if kind == "classic" or "x-queue-type" in said or "x-max-priority" in said:
+        return queue
+    if not queue.durable or queue.auto_delete:
+        return queue
+    return queue.replace(queue_arguments={**queue.queue_arguments, **_queue_type(kind)})
+
+
+def _checked(queue: Queue) -> Queue:
+    said = queue.declared_arguments()
+    kind = said.get("x-queue-type", "classic")
+    if kind != "classic" and "x-max-priority" in said:
+        raise ConfigError(
+            f"queue {queue.name!r} is to be of type {kind!r} and to have priorities up to {said['x-max-priority']}, "
+            "which RabbitMQ has in classic queues only: set task_default_queue_type and task_create_missing_queue_type "
+            "(or the queue's own x-queue-type) to 'classic', or leave out task_queue_max_priority (or its max_priority)"
+        )
+    return queue

@@ -14,7 +14,8 @@ from fastq.types import Result
 def store(app: Any, task_id: str, value: Any, state: str, traceback: str | None, request: Any) -> None:
     """Store a task's state."""
     raw = app.result_codec.encode(task_id, state, value, traceback, request)
-    app.backend.put((Result(task_id, state, raw, expires_at(app.conf, state)),))
+    reply_to = None if request is None else request.reply_to
+    app.backend.put((Result(task_id, state, raw, expires_at(app.conf, state), reply_to),))
 
 
 def expires_at(conf: Any, state: str) -> float | None:

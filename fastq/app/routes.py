@@ -93,7 +93,9 @@ class Router:
             queue = self.queues.default
         if queue is None:
             return Destination(None, exchange or "", key or "", kind or "direct")
-        if not isinstance(queue, Queue):
+        if isinstance(queue, Queue):
+            self.queues.meet(queue)
+        else:
             queue = self.queues[queue]
         kind = kind or queue.exchange.type
         if kind == "direct" and not (exchange and key):

@@ -17,11 +17,13 @@ from typing import Any
 from fastq import current, points, signals
 from fastq._ext.envelope import dumps, new_id, pack
 from fastq.app import moments
+from fastq.backends.base import Replies
 from fastq.exceptions import BrokerFull, OperationalError
 from fastq.ids import origin
 from fastq.request import Request
 from fastq.result import AsyncResult
 from fastq.saferepr import saferepr
+from fastq.transport.base import Caps
 from fastq.types import Message
 from fastq.wire import compression, serializers
 
@@ -55,6 +57,8 @@ class Outgoing:
     implied: dict[str, Any]
     """How absent headers read at the worker; a lean message leaves out those that say the same."""
     parent: Request | None
+    replies: Replies | None = None
+    """Where the result will come back to this process, if it will and is wanted."""
 
     def lean_headers(self) -> dict[str, Any]:
         """Return the headers without those that say what their absence says."""
@@ -66,8 +70,15 @@ class Outgoing:
         absent = {"correlation_id": self.task_id, "priority": 0, "delivery_mode": 2}
         return {name: value for name, value in properties.items() if absent.get(name, self) != value}
 
-    def encode(self, *, lean: bool) -> Message:
-        """Return the packed message. Raises EncodeError."""
+    def address(self, caps: Caps) -> tuple[str, str]:
+        """Return ``(exchange, queue)``, as `Message` has them, for a transport that can do *caps*.
+
+        Celery sends to a queue of a direct exchange by the exchange "" too, which every broker has.
+        """
+        return (self.exchange, self.routing_key) if caps.routes and self.exchange else ("", self.queue)
+
+    def encode(self, caps: Caps) -> Message:
+        """Return the packed message, for a transport that can do *caps*. Raises EncodeError."""
         parts = [self.args, self.kwargs, self.embed]
         body = dumps(parts) if self.serializer == "json" else None
         if body is not None:
@@ -78,9 +89,10 @@ class Outgoing:
         if self.compression:
             body, headers["compression"] = compression.compress(body, self.compression)
         properties = {"content_type": content_type, "content_encoding": content_encoding, **self.properties}
-        if lean:
+        if caps.lean_headers:
             headers, properties = self.lean_headers(), self.lean_properties(properties)
-        return Message(self.queue, pack(properties, headers, body), properties.get("priority") or 0, self.run_at)
+        exchange, queue = self.address(caps)
+        return Message(queue, pack(properties, headers, body), properties.get("priority") or 0, self.run_at, exchange)
 
 
 def send(
@@ -93,12 +105,14 @@ def send(
     """
     out = compose(app, task, name, args, kwargs, options)
     policy = retry_policy(app, options)
+    if out.replies is not None:
+        out.replies.expect()
     if signals.before_task_publish.receivers:
         signals.before_task_publish.send(
             sender=name, body=(out.args, out.kwargs, out.embed), exchange=out.exchange, routing_key=out.routing_key,
             headers=out.headers, properties=out.properties, declare=[], retry_policy=policy,
         )
-    store(app, out.encode(lean=app.transport.caps.lean_headers), policy)
+    store(app, out.encode(app.transport.caps), policy)
     if signals.after_task_publish.receivers:
         signals.after_task_publish.send(
             sender=name, body=(out.args, out.kwargs, out.embed), exchange=out.exchange, routing_key=out.routing_key,
@@ -119,8 +133,14 @@ def remember(app: Any, parent: Request, result: AsyncResult[Any]) -> None:
 
 
 def message_of(app: Any, task: Any, name: str, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Message:
-    """Return the message that `send` would store, for a worker that stores it together with an ack."""
-    return compose(app, task, name, args, kwargs, options).encode(lean=app.transport.caps.lean_headers)
+    """Return the message that `send` would store, for a worker that stores it together with an ack.
+
+    What follows a task is awaited, if at all, by whoever awaits the task: a child that runs it is not asked.
+    """
+    parent = current.parent()
+    if parent is not None and options.get("reply_to") is None:
+        options = {**options, "reply_to": parent.reply_to or ""}
+    return compose(app, task, name, args, kwargs, options).encode(app.transport.caps)
 
 
 def compose(
@@ -149,20 +169,23 @@ def compose(
     implied: dict[str, Any] = {**_DEFAULTS, "root_id": task_id, "origin": origin(), "timelimit": [None, None]}
     if task is not None:
         implied.update(timelimit=[task.time_limit, task.soft_time_limit], ignore_result=bool(task.ignore_result))
+    ignored = _first(options.get("ignore_result"), implied.get("ignore_result"))
+    reply_to, replies = _reply(app, options, bool(ignored))
     headers = {
         **_headers(conf, name, task_id, args, kwargs, options, parent),
         "eta": eta,
         "expires": expires,
-        "ignore_result": _first(options.get("ignore_result"), implied.get("ignore_result")),
+        "ignore_result": ignored,
         **(options.get("headers") or {}),
     }
-    mode = _first(options.get("delivery_mode"), conf.task_default_delivery_mode)
+    exchange_mode = place.queue.exchange.delivery_mode if place.queue is not None else None
+    mode = _first(_first(options.get("delivery_mode"), exchange_mode), conf.task_default_delivery_mode)
     properties: dict[str, Any] = {
         "delivery_mode": _DELIVERY_MODES.get(mode, mode),
         # Celery leaves it out where a call names its queue and the task leaves it open; else it is 0.
         "priority": options.get("priority", 0),
         "correlation_id": task_id,
-        "reply_to": options.get("reply_to"),
+        "reply_to": reply_to,
         "expiration": None if expires_at is None else _ttl_ms(task_id, expires_at),
         **{field: options[field] for field in _KEPT_PROPERTIES if field in options},
     }
@@ -176,8 +199,17 @@ def compose(
         headers=headers, properties={field: value for field, value in properties.items() if value is not None},
         serializer=options.get("serializer") or conf.task_serializer,
         compression=options.get("compression") or conf.task_compression,
-        run_at=run_at, implied=implied, parent=parent,
+        run_at=run_at, implied=implied, parent=parent, replies=replies,
     )
+
+
+def _reply(app: Any, options: Mapping[str, Any], ignored: bool) -> tuple[str | None, Replies | None]:
+    """Return the queue that the result goes back to, and the store that waits there if it is ours and it is wanted."""
+    told = options.get("reply_to")
+    replies = app.replies if told is None else None
+    if replies is None:
+        return told or None, None
+    return replies.address, None if ignored else replies
 
 
 def _headers(

@@ -1,7 +1,7 @@
 """Waiting for results in event loops: one helper thread per store, however many coroutines wait.
 
-The thread sleeps in ``store.wait`` on every id that somebody awaits, and on one id of its own: to
-make it look at new ids, a document is put under that one. So any store will do as it is.
+A store that can be listened to has such a thread of its own. For any other one of ours sleeps in ``store.wait``, on
+every id that somebody awaits and on one id of its own: to make it look at new ids, a document is put under that one.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ async def wait(store: ResultStore, task_id: str, timeout: float | None) -> bytes
 
     loop = asyncio.get_running_loop()
     future: asyncio.Future[bytes] = loop.create_future()
+    if hasattr(store, "listen"):
+        return await _listen(store, task_id, future, timeout)
     waiter = _waiter_of(store)
     if waiter.add(task_id, future):
         await asyncio.to_thread(waiter.wake)
@@ -40,6 +42,30 @@ async def wait(store: ResultStore, task_id: str, timeout: float | None) -> bytes
         return None
     finally:
         waiter.discard(task_id, future)
+
+
+async def _listen(store: Any, task_id: str, future: asyncio.Future[bytes], timeout: float | None) -> bytes | None:
+    import asyncio  # noqa: PLC0415 - as above
+
+    def call(answer: bytes | Exception) -> None:
+        _call_soon(future, lambda: _settle(future, answer))
+
+    store.listen(task_id, call)
+    try:
+        return await asyncio.wait_for(future, timeout)
+    except asyncio.TimeoutError:
+        return None
+    finally:
+        store.unlisten(task_id, call)
+
+
+def _settle(future: asyncio.Future[bytes], answer: bytes | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(answer, Exception):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
 
 
 class Waiter:

@@ -7,83 +7,111 @@ its own, silently, so that a pre-forking server may import the app before it for
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, cast
 
 from fastq import backends, transport
-from fastq.backends.base import ResultStore
+from fastq.app import wiring
+from fastq.backends.base import Replies, ResultStore
 from fastq.backends.meta import MetaCodec
 from fastq.exceptions import ImproperlyConfigured
 from fastq.transport.base import Transport
+from fastq.transport.url import scheme_of
 
-_EMBEDDED = ("sqlite:", "memory:")
+_UNKNOWN = object()
 
 
 class Wires:
     """The open ends of one app in one process."""
 
-    def __init__(self, main: str | None, preset: str) -> None:
-        self._main = main
-        self._preset = preset
+    def __init__(self, app: Any) -> None:
+        self._app = app
         self._lock = threading.RLock()
         self._transport: Transport | None = None
         self._store: ResultStore | None = None
         self._codec: MetaCodec | None = None
+        self._replies: object = _UNKNOWN
         # What was inherited over a fork is the parent's: it is kept, so that nothing closes it.
         self._inherited: list[object] = []
 
-    def transport(self, conf: Any) -> Transport:
+    def transport(self) -> Transport:
         """Return the open transport. Raises ConfigError, TransportError."""
         if self._transport is None:
             with self._lock:
                 if self._transport is None:
-                    self._transport = transport.open(self.broker_url(conf), conf.broker_transport_options or {})
+                    self._transport = self.open_transport(for_worker=False)
         return self._transport
 
-    def store(self, conf: Any) -> ResultStore:
+    def open_transport(self, *, for_worker: bool, **told: Any) -> Transport:
+        """Open one more transport, told what the settings say, and *told*. Raises ConfigError, TransportError."""
+        urls = self.urls(for_worker=for_worker)
+        takes = transport.TOLD[scheme_of(urls[0], transport.SCHEMES)]
+        options = {**wiring.broker_options(self._app, for_worker=for_worker), **told}
+        options = {name: value for name, value in options.items() if name in takes}
+        return transport.open(urls, {**options, **(self._app.conf.broker_transport_options or {})})
+
+    def store(self) -> ResultStore:
         """Return the open result store. Raises ImproperlyConfigured when there is to be none."""
         if self._store is None:
             with self._lock:
                 if self._store is None:
-                    url = self.result_url(conf)
+                    url = self.result_url()
                     if url is None:
                         raise ImproperlyConfigured(
                             "no result store is configured, so there are no results: set result_backend, for example "
                             "to sqlite:///results.db"
                         )
-                    self._store = backends.open(url, conf.result_backend_transport_options or {})
+                    options = wiring.reply_options(self._app.conf, self.urls()) if url == wiring.RPC else {}
+                    given = self._app.conf.result_backend_transport_options or {}
+                    self._store = backends.open(url, {**options, **given})
         return self._store
 
-    def codec(self, conf: Any) -> MetaCodec:
+    def store_beside(self, worker: Transport) -> ResultStore | None:
+        """Return the store that the results of a worker go to; None where they leave with the acks."""
+        url, reads, writes = self.result_url(), self.urls(for_worker=True), self.urls()
+        if url == wiring.RPC:
+            is_own = set(reads) == set(writes)  # clients wait at the broker that they write to
+        else:
+            is_own = url in reads
+        return None if url is None or (is_own and worker.caps.stores_results) else self.store()
+
+    def replies(self) -> Replies | None:
+        """Return the store of results that come back as messages, if the settings say that they do."""
+        if self._replies is _UNKNOWN:
+            self._replies = self.store() if self.result_url() == wiring.RPC else None
+        return cast("Replies | None", self._replies)
+
+    def codec(self) -> MetaCodec:
         """Return what turns results into documents and back."""
         if self._codec is None:
+            conf = self._app.conf
             accept = conf.result_accept_content or conf.accept_content or (conf.result_serializer,)
             self._codec = MetaCodec(conf.result_serializer, accept, is_extended=bool(conf.result_extended))
         return self._codec
 
-    def broker_url(self, conf: Any) -> str:
-        """Return where messages go; Fastq's default is a file beside the program, Celery's a local RabbitMQ."""
-        url = conf.broker_write_url or conf.broker_url
-        if isinstance(url, (list, tuple)):
-            url = url[0] if url else None
-        if url:
-            return str(url)
-        return f"sqlite:///{self._main or 'fastq'}.fastq.db" if self._preset == "Fastq" else "amqp://guest@localhost//"
+    def urls(self, *, for_worker: bool = False) -> tuple[str, ...]:
+        """Return where messages go, or where a worker takes them from; several are there for failover."""
+        return wiring.broker_urls(self._app.conf, self._app.main, for_worker=for_worker)
 
-    def result_url(self, conf: Any) -> str | None:
-        """Return where results go; None for nowhere."""
-        if conf.result_backend:
-            return str(conf.result_backend)
-        url = self.broker_url(conf)
-        return url if self._preset == "Fastq" and url.startswith(_EMBEDDED) else None
+    def result_url(self) -> str | None:
+        """Return where results go; None for nowhere. Raises ConfigError for ``rpc://`` without RabbitMQ."""
+        url = self._app.conf.result_backend
+        if url:
+            url = wiring.RPC if url == "rpc" or str(url).startswith(wiring.RPC) else str(url)
+            wiring.results_by_reply(url, self.urls())
+            return url
+        url = self.urls()[0]
+        return url if self._app.preset == "Fastq" and url.startswith(wiring.EMBEDDED) else None
 
     def reset(self) -> None:
-        """Forget the codec, as a setting has changed; what is open stays open."""
+        """Forget what was worked out from settings, as one has changed; what is open stays open."""
         self._codec = None
+        self._replies = _UNKNOWN
 
     def close(self) -> None:
         """Close what is open in this process; it opens again when it is needed. Safe to call twice."""
         with self._lock:
             ends, self._transport, self._store = (self._transport, self._store), None, None
+            self._replies = _UNKNOWN
         for end in ends:
             if end is not None:
                 end.close()
@@ -93,4 +121,4 @@ class Wires:
         self._lock = threading.RLock()
         self._inherited += [self._transport, self._store]
         self._transport = self._store = None
-
+        self._replies = _UNKNOWN

@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from fastq.app.queues import QueueRules, Queues
+from fastq.app.queues import QueueRules, Queues, rules_of
+from fastq.app.settings import Settings
 from fastq.exceptions import ConfigError, QueueNotFound
-from fastq.wire.entity import Broadcast, Exchange, Queue
+from fastq.wire.entity import Binding, Broadcast, Exchange, Queue
 
 
 def test_without_task_queues_there_is_the_default_queue_with_the_default_exchange() -> None:
     assert dict(Queues()) == {"celery": Queue("celery", Exchange("celery"), "celery")}
-    rules = QueueRules("mine", "ex", "topic", "key.#", default_queue_type="quorum", queue_max_priority=9)
-    expected = Queue(
-        "mine", Exchange("ex", "topic"), "key.#", queue_arguments={"x-queue-type": "quorum"}, max_priority=9
-    )
+    rules = QueueRules("mine", "ex", "topic", "key.#", default_queue_type="quorum")
+    expected = Queue("mine", Exchange("ex", "topic"), "key.#", queue_arguments={"x-queue-type": "quorum"})
     assert Queues(rules=rules).default == expected
+    assert Queues(rules=QueueRules(queue_max_priority=9)).default.max_priority == 9
 
 
 def test_what_a_queue_leaves_open_is_filled_in() -> None:
@@ -55,6 +55,74 @@ def test_a_missing_queue_takes_its_types_from_the_rules() -> None:
     rules = QueueRules(create_missing_queue_type="quorum", create_missing_queue_exchange_type="topic")
     expected = Queue("new", Exchange("new", "topic"), "new", queue_arguments={"x-queue-type": "quorum"})
     assert Queues(rules=rules)["new"] == expected
+
+
+def types_of(queues: Queues) -> dict[str, Any]:
+    return {name: queue.declared_arguments().get("x-queue-type") for name, queue in queues.items()}
+
+
+def test_a_fastq_app_has_quorum_queues_and_a_celery_app_classic_ones() -> None:
+    for preset, kind in (("Fastq", "quorum"), ("Celery", None)):
+        rules = rules_of(Settings(preset=preset))
+        queues = Queues(rules=rules)
+        assert queues["missing"].declared_arguments().get("x-queue-type") == kind
+        assert types_of(queues) == {"celery": kind, "missing": kind}
+        assert types_of(Queues([Queue("a")], rules)) == {"a": kind}
+
+
+def test_only_queues_that_can_be_of_another_type_get_one() -> None:
+    own = Queue("own", queue_arguments={"x-queue-type": "classic"})
+    queues = [own, Queue("ranks", max_priority=3), Queue("mine", exclusive=True), Queue("quick", durable=False),
+              Queue("short", auto_delete=True), Queue("plain", queue_arguments={"x-max-length": 5}),
+              Broadcast("all", queue="all.1")]
+    assert types_of(Queues(queues, rules_of(Settings(preset="Fastq")))) == {
+        "own": "classic", "ranks": None, "mine": None, "quick": None, "short": None, "plain": "quorum", "all.1": None}
+
+
+def test_a_default_type_that_celery_is_told_is_not_for_the_queues_that_are_configured() -> None:
+    rules = rules_of(Settings({"task_default_queue_type": "quorum"}, preset="Celery"))
+    assert types_of(Queues([Queue("a")], rules)) == {"a": None}
+    assert types_of(Queues(rules=rules)) == {"celery": "quorum"}
+
+
+def test_priorities_make_queues_classic_whose_type_nobody_chose() -> None:
+    rules = rules_of(Settings({"task_queue_max_priority": 9}, preset="Fastq"))
+    for queues in (Queues(rules=rules), Queues(["a"], rules)):
+        assert queues["missing"].declared_arguments() == {"x-max-priority": 9}
+        assert set(types_of(queues).values()) == {None}
+
+
+@pytest.mark.parametrize(("settings", "queue"), [
+    ({"task_queue_max_priority": 9, "task_default_queue_type": "quorum"}, None),
+    ({"task_queue_max_priority": 9, "task_create_missing_queue_type": "quorum"}, None),
+    ({}, Queue("missing", queue_arguments={"x-queue-type": "quorum"}, max_priority=5)),
+    ({}, Queue("missing", queue_arguments={"x-queue-type": "quorum", "x-max-priority": 5})),
+])
+def test_priorities_and_a_type_without_them_are_refused(settings: dict[str, Any], queue: Queue | None) -> None:
+    with pytest.raises(ConfigError, match=r"task_default_queue_type.*task_create_missing_queue_type.*max_priority"):
+        _ = Queues([queue] if queue else None, rules_of(Settings(settings, preset="Fastq")))["missing"]
+
+
+def test_what_is_declared_is_known_or_met_or_made_and_stays_unknown() -> None:
+    queues = Queues([Queue("known", "e", "k"), Queue("silent", no_declare=True)])
+    met = Queue("met", Exchange("topics", "topic"), "a.#")
+    queues.meet(met)
+    queues.meet(Queue("known", "other", "other"))
+    assert queues.declared("known") == queues["known"]
+    assert queues.declared("silent") is None
+    assert queues.declared("met") is met
+    assert queues.declared("made") == Queue("made", Exchange("made"), "made")
+    assert queues.declared("made") is queues.declared("made")
+    assert list(queues) == ["known", "silent"]
+    assert Queues(rules=QueueRules(create_missing_queues=False)).declared("made") is None
+
+
+def test_the_queues_of_an_exchange_are_found_by_any_binding() -> None:
+    extra = Queue("b", "other", "b", bindings=[Binding(Exchange("topics", "topic"), "b.#")])
+    queues = Queues([Queue("a", Exchange("topics", "topic"), "a.#"), extra, Queue("c", "third", "c")])
+    queues.meet(Queue("d", Exchange("topics", "topic"), "d"))
+    assert [queue.name for queue in queues.bound_to("topics")] == ["a", "b", "d"]
+    assert queues.bound_to("unknown") == []
 
 
 @pytest.mark.parametrize("rules", [{"create_missing_queue_type": "quorom"}, {"default_queue_type": "quorom"}])

@@ -10,7 +10,9 @@ from fastq import Fastq, current, signals
 from fastq.app import send
 from fastq.exceptions import BrokerFull, CeleryWarning, EncodeError, OperationalError, QueueNotFound
 from fastq.request import Request
+from fastq.transport.base import Caps
 from fastq.types import Message
+from fastq.wire.entity import Broadcast, Exchange, Queue
 from tests.reference import recorded
 
 NO_EMBED = b'{"callbacks": null, "errbacks": null, "chain": null, "chord": null}'
@@ -83,8 +85,59 @@ def test_a_full_message_is_celerys_byte_for_byte(wire_app, case):
                "reply_to": theirs.properties["reply_to"], **options}
     task = wire_app.tasks.get(name)
     out = send.compose(wire_app, task, name, args, kwargs, options)
-    message = out.encode(lean=False)
+    message = out.encode(Caps())
     assert message.content == theirs.content
+
+
+ROUTING = {
+    "routing_topic": ("wire.mul", {}, "topicq"),
+    "routing_explicit_queue": ("wire.add", {"queue": "new_queue"}, "new_queue"),
+    "routing_exchange_and_key": (
+        "wire.add", {"exchange": "tasks.topic", "routing_key": "video.x", "exchange_type": "topic"}, "celery"),
+    "routing_broadcast": ("wire.add", {"queue": "bcast_tasks"}, "bcast.1"),
+    "routing_priority_queue": ("wire.add", {"queue": "prioq", "priority": 3}, "prioq"),
+}
+
+
+@pytest.mark.parametrize("case", ROUTING)
+def test_a_message_goes_where_celery_sends_it(wire_app, case):
+    wire_app.conf.update(
+        task_queues=[
+            Queue("celery", Exchange("celery"), routing_key="celery"),
+            Queue("topicq", Exchange("tasks.topic", type="topic"), routing_key="video.#"),
+            Queue("prioq", Exchange("prioq"), routing_key="prioq", max_priority=10),
+            Broadcast("bcast_tasks", queue="bcast.1"),
+        ],
+        task_routes={"wire.mul": {"queue": "topicq", "routing_key": "video.mul"}})
+    name, options, queue = ROUTING[case]
+    theirs = recorded.load(case)["amqp"]["messages"][0]["args"]
+    out = send.compose(wire_app, wire_app.tasks[name], name, (2, 3), {}, options)
+    message = out.encode(Caps(routes=True))
+    assert (message.exchange, message.queue) == (theirs["exchange"], theirs["routing_key"])
+    embedded = out.encode(Caps())
+    assert (embedded.exchange, embedded.queue) == ("", queue)
+
+
+def test_an_exchange_may_say_that_its_messages_are_not_for_the_disk(app, add):
+    quick = Queue("quick", Exchange("quick", delivery_mode="transient"), "quick")
+    for options, mode in (({}, 1), ({"delivery_mode": 2}, 2), ({"delivery_mode": "persistent"}, 2)):
+        out = send.compose(app, add, add.name, (1,), {}, {"queue": quick, **options})
+        assert out.properties["delivery_mode"] == mode
+
+
+def test_a_plain_call_takes_the_route_of_its_task_through_an_exchange(app, add, monkeypatch):
+    made = []
+    monkeypatch.setattr(type(app.transport), "publish_one", lambda self, *message: made.append(Message(*message)))
+    monkeypatch.setattr(type(app.transport), "publish", lambda self, messages, timeout_s=None: made.extend(messages))
+    monkeypatch.setattr(type(app.transport), "caps", Caps(routes=True))
+    app.conf.task_queues = [Queue("video", Exchange("media", type="topic"), routing_key="video.#")]
+    app.conf.task_routes = {add.name: {"queue": "video", "routing_key": "video.add"}}
+    add.delay(1)
+    add.apply_async((1,))
+    add.map_delay([1])
+    with app.batch():
+        add.delay(1)
+    assert [(message.exchange, message.queue) for message in made] == [("media", "video.add")] * 4
 
 
 def test_a_lean_message_says_only_what_is_not_implied(app, add, sent):
@@ -105,7 +158,7 @@ def test_both_ways_of_sending_make_the_same_message(app, add, monkeypatch):
     plain = add.delay(2, y=3)
     slow = add.apply_async((2,), {"y": 3})
     assert made[0].content.replace(plain.id.encode(), slow.id.encode()) == made[1].content
-    assert made[0][::2] == made[1][::2] == ("celery", 4)
+    assert made[0][::2] == made[1][::2] == ("celery", 4, "")
 
 
 # Options

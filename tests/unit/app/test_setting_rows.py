@@ -78,7 +78,8 @@ def test_the_presets_differ_only_where_a_row_says_why() -> None:
     different = {row.name for row in ROWS if row.fastq is not SAME}
     assert different == {
         "broker_connection_max_retries", "broker_connection_retry_on_startup", "task_acks_late",
-        "task_reject_on_worker_lost", "worker_hijack_root_logger", "worker_redirect_stdouts",
+        "task_create_missing_queue_type", "task_default_queue_type", "task_reject_on_worker_lost",
+        "worker_hijack_root_logger", "worker_redirect_stdouts",
     }
     assert all("Fastq " in BY_NAME[name].doc for name in different)
     assert all(row.doc for row in FASTQ_ROWS)
