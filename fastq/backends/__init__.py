@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from importlib import import_module
 
 from fastq.backends.base import ResultStore
+from fastq.exceptions import ConfigError
 from fastq.transport.url import scheme_of
 
 SCHEMES = {
     "sqlite": "fastq.backends.sqlite",
     "memory": "fastq.backends.memory",
+    "rpc": "fastq.backends.rpc",
 }
 
 
@@ -22,6 +24,9 @@ def open(url: str, options: Mapping[str, object] | None = None) -> ResultStore:
         store = open("sqlite:///tasks.db")
         documents = store.wait(["0190..."], timeout=10)
     """
+    if url.partition("://")[0].lower() in ("amqp", "amqps", "pyamqp"):
+        raise ConfigError("RabbitMQ keeps no results under amqp://; result_backend = 'rpc://' sends each back to the "
+                          "process that sent the task, over the app's own broker")
     module = import_module(SCHEMES[scheme_of(url, SCHEMES)])
     opened: ResultStore = module.open_url(url, options or {})
     return opened

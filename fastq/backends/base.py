@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from fastq.types import Result
@@ -31,3 +31,23 @@ class ResultStore(Protocol):
 
     def close(self) -> None:
         """Let go of everything. Safe to call twice."""
+
+
+class Replies(ResultStore, Protocol):
+    """A store whose documents come to the sender of the task, in messages, and to nobody else."""
+
+    @property
+    def address(self) -> str:
+        """What messages carry as ``reply_to``."""
+
+    def expect(self) -> str:
+        """See to it that documents can come, before a task is sent; returns `address`. Raises TransportError."""
+
+    def listen(self, task_id: str, call: Callable[[bytes | Exception], object]) -> None:
+        """Call *call* once with the document of a task that has ended, or the error, from any thread, or at once."""
+
+    def unlisten(self, task_id: str, call: Callable[[bytes | Exception], object]) -> None:
+        """Forget what `listen` was told."""
+
+    def lost_since(self, began: float) -> str | None:
+        """Say what was lost since *began* (of the monotonic clock) that a wait may have been for; None for nothing."""

@@ -27,6 +27,7 @@ _MODULE_ON_WIRE = {
 }
 _OURS = frozenset(("celery.exceptions", "billiard.exceptions", "kombu.exceptions"))
 _COMPRESSED = b"\x00celery-compressed\x00"
+_TYPED = b"\x00fastq-content\x00"
 
 _this_second = 0, ""
 _made: dict[tuple[str, str], type[BaseException]] = {}
@@ -89,9 +90,13 @@ class MetaCodec:
     def decode(self, raw: bytes) -> dict[str, Any]:
         """Return the document in *raw*, with its exception rebuilt. Raises DecodeError, ContentDisallowed."""
         if raw.startswith(_COMPRESSED):
-            content_type, _, packed = raw[len(_COMPRESSED):].partition(b"\0")
-            raw = compression.decompress(packed, content_type.decode("ascii", "replace"))
-        meta = serializers.loads(raw, self._content_type, "utf-8", self._accept)
+            method, _, packed = raw[len(_COMPRESSED):].partition(b"\0")
+            raw = compression.decompress(packed, method.decode("ascii", "replace"))
+        content_type, content_encoding = self._content_type, "utf-8"
+        if raw.startswith(_TYPED):
+            named, charset, raw = raw[len(_TYPED):].split(b"\0", 2)
+            content_type, content_encoding = named.decode("ascii", "replace"), charset.decode("ascii", "replace")
+        meta = serializers.loads(raw, content_type, content_encoding, self._accept)
         if not isinstance(meta, dict) or not isinstance(meta.get("status"), str):
             raise DecodeError(f"a result document is a mapping with a status; this begins with {raw[:80]!r}")
         meta.setdefault("result", None)
@@ -124,6 +129,11 @@ class MetaCodec:
             if request.stamped_headers:
                 found.update(request.stamps or {}, stamped_headers=request.stamped_headers)
         return found
+
+
+def typed(content_type: str, content_encoding: str, body: bytes) -> bytes:
+    """Return a document that has a content type of its own in a form that `MetaCodec.decode` tells from others."""
+    return b"%b%b\0%b\0%b" % (_TYPED, content_type.encode(), content_encoding.encode(), body)
 
 
 def exception_to_meta(exc: BaseException, serializer: str = "json") -> dict[str, Any]:
