@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "error", "--benchmark-disable"]
-COPIED = ("ext", "fastq", "tests", "LICENSE", "README.md", "pyproject.toml", "setup.py")
+COPIED = ("bench", "ext", "fastq", "tests", "LICENSE", "README.md", "pyproject.toml", "setup.py")
 
 
 def run(*argv: str, cwd: Path = ROOT, **env: str) -> bool:
@@ -116,7 +116,9 @@ def mirror(tree: Path) -> None:
     wanted = set()
     for top in COPIED:
         for source in [ROOT / top, *(ROOT / top).rglob("*")]:
-            if source.is_file() and "__pycache__" not in source.parts and source.suffix != ".so":
+            if source.is_symlink():
+                _link(tree / source.relative_to(ROOT), source.readlink())
+            elif source.is_file() and "__pycache__" not in source.parts and source.suffix != ".so":
                 wanted.add(copied := tree / source.relative_to(ROOT))
                 if not copied.exists() or copied.stat().st_mtime != source.stat().st_mtime:
                     copied.parent.mkdir(parents=True, exist_ok=True)
@@ -125,6 +127,12 @@ def mirror(tree: Path) -> None:
         for copied in (tree / top).rglob("*.p*"):
             if copied.is_file() and copied not in wanted and "__pycache__" not in copied.parts:
                 copied.unlink()
+
+
+def _link(link: Path, target: Path) -> None:
+    if not link.is_symlink():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(target)
 
 
 GATES: dict[str, Callable[[], bool]] = {

@@ -19,15 +19,31 @@ missing() {
     echo 'int main(void) { return 0; }' | cc $sanitizers -x c - -o /dev/null 2>/dev/null || echo gcc libc6-dev
 }
 
-needed=$(missing)
+# Prints the Debian packages of the servers that tests start for themselves.
+missing_servers() {
+    case $extras in *test*) ls /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin >/dev/null 2>&1 ||
+        command -v rabbitmq-server >/dev/null || echo rabbitmq-server ;; esac
+}
+
+# A package of a server starts it when it is installed. Nobody asked for that one: whoever needs a server starts it.
+start_no_service() {
+    policy=/usr/sbin/policy-rc.d
+    [ ! -e "$policy" ] || return 0
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy"
+}
+
+needed=$(missing) servers=$(missing_servers)
 # pip needs them; installed over those of an administrator, the package would make their bundle anew.
 [ -e /etc/ssl/certs/ca-certificates.crt ] && certificates= || certificates=ca-certificates
-if [ -n "$needed" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+if [ -n "$needed$servers" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    [ -z "$servers" ] || start_no_service
     apt-get -qq update
     # shellcheck disable=SC2086  # several words are meant
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $needed $certificates
-    needed=$(missing)
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $needed $servers $certificates
+    needed=$(missing) servers=$(missing_servers)
 fi
+[ -z "$servers" ] || echo "without $servers the tests that need it are skipped, and \`make test\` fails" >&2
 if [ -n "$needed" ]; then
     echo "fastq needs a CPython of 3.10 or newer with its headers and venv, and a C compiler with the address" >&2
     echo "and undefined-behaviour sanitizers. Missing here, by Debian's names:" $needed >&2
