@@ -3,6 +3,7 @@
 1. In CI (`CI=true`) or under `FASTQ_STRICT=1` a skipped or expectedly failing test is a failure.
 2. A test runs in an empty folder of its own.
 3. A test that leaves a child process behind fails, and the child is killed; so is what the whole run leaves.
+   Servers that stand for the whole run (tests/servers) are no test's children.
 4. Programs that tests start import fastq from this tree.
 """
 
@@ -18,7 +19,9 @@ import hypothesis
 import psutil
 import pytest
 
-pytest_plugins = ["pytester"]
+from tests.servers import STANDING
+
+pytest_plugins = ["pytester", "tests.servers.rabbitmq"]
 
 STRICT = os.environ.get("CI") == "true" or os.environ.get("FASTQ_STRICT") == "1"
 RUN_ID = uuid.uuid4().hex
@@ -78,7 +81,26 @@ def _children() -> list[psutil.Process]:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return []
-    return [child for child in psutil.Process().children() if not _is_attendant(child)]
+    standing = {pid for server in STANDING for pid in server.pids}
+    return [child for child in _all_children() if child.pid not in standing and not _is_attendant(child)]
+
+
+def _all_children() -> Iterator[psutil.Process]:
+    lists = list(Path("/proc/self/task").glob("*/children"))  # one for each thread; only Linux has them
+    if not lists:
+        yield from psutil.Process().children()
+    for pid in (pid for each in lists for pid in _words(each)):
+        try:
+            yield psutil.Process(int(pid))
+        except psutil.NoSuchProcess:
+            continue
+
+
+def _words(file: Path) -> list[str]:
+    try:
+        return file.read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []   # the thread ended meanwhile, and its children are another's
 
 
 def _is_attendant(process: psutil.Process) -> bool:

@@ -13,32 +13,41 @@ from pathlib import Path
 
 import pytest
 
-from fastq import backends, transport
+from fastq import backends
 from fastq.backends.base import ResultStore
-from fastq.transport.base import Transport
+from tests.conformance.broker import Broker
+from tests.conformance.engine import ALL, Engine
 
 _names = count()
+LEVELS = ("celery_delayed_", "fastq.delayed", "fastq.dead")
+"""What stays in a virtual host from one test to the next, emptied: to make the levels takes more than a second."""
 
 
-@pytest.fixture(params=["sqlite", "memory"])
-def broker_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of a new, empty broker and store."""
-    return f"memory://test-{next(_names)}" if request.param == "memory" else f"sqlite:///{tmp_path}/tasks.db"
-
-
-@pytest.fixture
-def file_url(tmp_path: Path) -> str:
-    """The address of a new broker that several processes can reach."""
-    return f"sqlite:///{tmp_path}/tasks.db"
+@pytest.fixture(params=ALL)
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """The implementation under test; `atomic` and its like (engine.py) name those that make a promise."""
+    return request.param  # type: ignore[no-any-return]
 
 
 @pytest.fixture
-def open_transport(broker_url: str) -> Iterator[Callable[..., Transport]]:
+def address(engine: Engine, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a new, empty broker."""
+    if not engine.needs_server:
+        yield f"sqlite:///{tmp_path}/tasks.db" if engine.has_file else f"memory://test-{next(_names)}"
+        return
+    server = request.getfixturevalue("rabbitmq")
+    url = server.vhost(kind=engine.name)
+    yield url
+    server.reclaim(url, kind=engine.name, kept=LEVELS)
+
+
+@pytest.fixture
+def open_broker(engine: Engine, address: str) -> Iterator[Callable[..., Broker]]:
     """Open one more transport of the same broker; all are closed at the end."""
-    opened: list[Transport] = []
+    opened: list[Broker] = []
 
-    def open_one(**options: object) -> Transport:
-        opened.append(transport.open(broker_url, options))
+    def open_one(**options: object) -> Broker:
+        opened.append(Broker(engine.open(address, **options), engine))
         return opened[-1]
 
     yield open_one
@@ -47,9 +56,21 @@ def open_transport(broker_url: str) -> Iterator[Callable[..., Transport]]:
 
 
 @pytest.fixture
-def broker(open_transport: Callable[..., Transport]) -> Transport:
+def broker(open_broker: Callable[..., Broker]) -> Broker:
     """A transport of the broker under test."""
-    return open_transport()
+    return open_broker()
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def broker_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a new, empty broker that is a store as well."""
+    return f"memory://test-{next(_names)}" if request.param == "memory" else f"sqlite:///{tmp_path}/tasks.db"
+
+
+@pytest.fixture
+def file_url(tmp_path: Path) -> str:
+    """The address of a new broker in a file."""
+    return f"sqlite:///{tmp_path}/tasks.db"
 
 
 @pytest.fixture
