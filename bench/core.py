@@ -13,7 +13,7 @@ from functools import partial
 
 from fastq.bench.process import stage
 from fastq.bench.question import Plan, Question, Reading, Trial
-from fastq.bench.roster import BARE, FASTQ, System
+from fastq.bench.system import BARE, FASTQ, System
 
 CASE = "no broker, 1 child"
 PACE = 1_000_000
@@ -32,4 +32,6 @@ def trials(plan: Plan) -> list[Trial]:
     return [Trial(system.name, CASE, partial(once, system, n)) for system in systems]
 
 
-QUESTION = Question("core", "Core: scan, ring and execution of a no-op task without a broker", "tasks/s", trials)
+QUESTION = Question(
+    "core", "Core: scan, ring and execution of a no-op task without a broker", "tasks/s", trials, stores=False
+)

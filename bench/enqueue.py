@@ -5,25 +5,26 @@ from __future__ import annotations
 from functools import partial
 
 from fastq.bench.process import stage
-from fastq.bench.question import Plan, Question, Reading, Trial
-from fastq.bench.roster import System
+from fastq.bench.question import Plan, Question, Reading, Trial, per_task
+from fastq.bench.system import Kind, System
 
 SINGLE, BULK = "single calls", "10,000 a call"
 
 
-def once(system: System, case: str, n: int) -> list[Reading]:
-    with stage(system) as at:
+def once(system: System, kind: Kind, case: str, n: int) -> list[Reading]:
+    with stage(system, kind) as at:
         took = at.produce("enqueue" if case == SINGLE else "bulk", n)
-    return [Reading(case, n / took["wall_s"], took["cpu_s"] / n * 1e6, {"tasks": n})]
+    return [per_task(kind.case(case), n, took, {"tasks": n})]
 
 
 def trials(plan: Plan) -> list[Trial]:
-    systems = [system for system in plan.systems if system.produces]
     return [
-        Trial(system.name, case, partial(once, system, case, plan.tasks(pace or system.pace.enqueue)))
+        Trial(system.name, kind.case(case), partial(once, system, kind, case, plan.tasks(pace or system.pace.enqueue)))
         for case in (SINGLE, BULK)
-        for system in systems
+        for system in plan.systems
+        if system.produces
         for pace in (system.pace.enqueue if case == SINGLE else system.pace.bulk,)
+        for kind in plan.kinds(system)
     ]
 
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from fastq.bench.process import stage
 from fastq.bench.question import Plan, Question, Reading, Trial
-from fastq.bench.roster import System
+from fastq.bench.system import System
 
 
 def once(system: System, watch_s: float) -> list[Reading]:
@@ -27,7 +27,7 @@ def trials(plan: Plan) -> list[Trial]:
     return [
         Trial(system.name, "concurrency 1", partial(once, system, watch_s))
         for system in plan.systems
-        if system.worker and 1 in system.concurrency
+        if system.works and 1 in system.concurrency
     ]
 
 

@@ -9,7 +9,7 @@ from functools import partial
 
 from fastq.bench.process import last_lines, stage
 from fastq.bench.question import Plan, Question, Reading, Trial, TrialFailed
-from fastq.bench.roster import System
+from fastq.bench.system import System
 
 PROGRAM = """
 import json, sys, time
@@ -40,5 +40,5 @@ def trials(plan: Plan) -> list[Trial]:
 
 QUESTION = Question(
     "import", "Import: a fresh interpreter imports what a user's first line names", "ms", trials,
-    more_is_better=False, rounds=15,
+    more_is_better=False, rounds=15, stores=False,
 )  # fmt: skip

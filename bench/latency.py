@@ -7,7 +7,7 @@ from statistics import quantiles
 
 from fastq.bench.process import stage
 from fastq.bench.question import Plan, Question, Reading, Trial
-from fastq.bench.roster import System
+from fastq.bench.system import System
 
 SAMPLES = 2_000
 BUDGET_S = 10.0

@@ -10,7 +10,7 @@ from functools import partial
 from fastq.bench.drain import between_marks
 from fastq.bench.process import stage
 from fastq.bench.question import NotOffered, Plan, Question, Reading, Trial
-from fastq.bench.roster import System
+from fastq.bench.system import System
 
 LENGTHS = (1_000, 10_000, 100_000, 1_000_000)
 FILL_S = 30.0
@@ -36,7 +36,7 @@ def trials(plan: Plan) -> list[Trial]:
     found = []
     for length in lengths:
         for system in plan.systems:
-            if system.worker is None or not system.produces:
+            if not system.works or not system.produces:
                 continue
             n = min(length, plan.tasks(system.pace.drain))
             fits = length / system.pace.fill <= FILL_S * (10 if plan.long else 1)

@@ -6,7 +6,7 @@ from functools import partial
 
 from fastq.bench.process import stage
 from fastq.bench.question import Plan, Question, Reading, Trial
-from fastq.bench.roster import System
+from fastq.bench.system import System
 
 MIB = 1 << 20
 
@@ -29,7 +29,7 @@ def trials(plan: Plan) -> list[Trial]:
     return [
         Trial(system.name, f"PSS, concurrency {concurrency}", partial(once, system, concurrency))
         for system in plan.systems
-        if system.worker
+        if system.works
         for concurrency in system.concurrency
     ]
 

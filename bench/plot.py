@@ -6,8 +6,8 @@ from html import escape
 from math import ceil, floor, log10
 from pathlib import Path
 
-from fastq.bench.record import FACTS, Ledger, Summary
-from fastq.bench.roster import BARE, FASTQ
+from fastq.bench.record import Ledger, Summary
+from fastq.bench.system import BARE, FASTQ
 from fastq.bench.table import number
 
 ROW, GAP, TOP, LABELS, WIDTH, RIGHT = 20, 30, 56, 170, 560, 90
@@ -57,8 +57,8 @@ def draw(ledger: Ledger, folder: Path) -> Path:
         + text(axis.x(tick), y + 20, f"{tick:,.10g}", "middle")
         for tick in axis.ticks()
     ]
-    foot = f"Median and range of the rounds. {FACTS['machine']}; Python {FACTS['python']}, SQLite {FACTS['sqlite']}"
-    heading = text(12, 24, ledger.question.title, "start", "bold", 15)
+    foot = f"Median and range of the rounds. {ledger.facts}"
+    heading = text(12, 24, ledger.title, "start", "bold", 15)
     unit = text(12, 44, f"{ledger.question.unit}, {scale}{better}", "start")
     size = f'width="{LABELS + WIDTH + RIGHT}" height="{y + 52}"'
     parts = [heading, unit, *grid, *body, text(12, y + 42, foot, "start", size=10)]

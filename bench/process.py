@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -22,8 +22,9 @@ from typing import Any, NamedTuple
 import psutil
 
 import fastq
+from fastq.bench.broker import Place
 from fastq.bench.question import NotOffered, TrialFailed
-from fastq.bench.roster import System
+from fastq.bench.system import Kind, System
 
 PEERS = Path(__file__).with_name("peers")
 SOURCES = str(Path(next(iter(fastq.__path__))).parent)
@@ -43,13 +44,17 @@ class Memory(NamedTuple):
 class Stage:
     """A folder of its own for one trial, where the system keeps its files, and the FIFO its tasks ring on."""
 
-    def __init__(self, system: System, folder: Path, *, concurrency: int = 1, results: bool = False) -> None:
+    def __init__(
+        self, system: System, folder: Path, place: Place, *,
+        kind: Kind | None = None, concurrency: int = 1, results: bool = False,
+    ) -> None:  # fmt: skip
         self.system = system
         self.folder = folder
+        self.place = place
         self.concurrency = concurrency
         paths = [str(PEERS), *filter(None, [os.environ.get("PYTHONPATH")]), SOURCES]
         self.env = {
-            **os.environ, **system.env,
+            **os.environ, **system.env, **place.env, **(kind or system.kinds[0]).env,
             "PYTHONPATH": os.pathsep.join(paths),
             "BENCH_FOLDER": str(folder), "BENCH_CONCURRENCY": str(concurrency), "BENCH_RESULTS": str(int(results)),
             "BENCH_CONTENT_BYTES": str(CONTENT_BYTES),
@@ -71,24 +76,39 @@ class Stage:
             raise TrialFailed(f"{operation}: {last_lines(done.stderr)}")
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         if "absent" in answer:
-            raise NotOffered(f"has no {answer['absent']}()")
+            raise NotOffered(self.system.lacks.get(answer["absent"], f"has no {answer['absent']}()"))
         return answer
 
     def wait_empty(self, deadline_s: float = 30.0) -> None:
         """Wait until the system says that nothing is left. Raises TrialFailed."""
         end = time.monotonic() + deadline_s
-        while left := self.produce("backlog")["backlog"]:
+        while left := self.backlog():
             if time.monotonic() > end:
                 raise TrialFailed(f"{left} messages are still stored after the last task ran")
+
+    def backlog(self) -> int:
+        """How many messages are stored and not finished."""
+        if self.place.backlog:
+            return self.place.backlog()
+        return int(self.produce("backlog")["backlog"])
+
+    def broker_cpu_s(self) -> float | None:
+        """CPU time of the server so far, None where there is none."""
+        return cpu_clock_s(self.place.pid) if self.place.pid else None
 
     def worker(self) -> Worker:
         return Worker(self)
 
 
 @contextmanager
-def stage(system: System, *, concurrency: int = 1, results: bool = False) -> Iterator[Stage]:
-    with TemporaryDirectory(prefix="fastq-bench-", ignore_cleanup_errors=True) as folder:
-        yield Stage(system, Path(folder), concurrency=concurrency, results=results)
+def stage(
+    system: System, kind: Kind | None = None, *, concurrency: int = 1, results: bool = False
+) -> Iterator[Stage]:
+    """Make a folder and a place at the broker for one trial; without a *kind* of queue, the system's first."""
+    with ExitStack() as stack:
+        place = stack.enter_context(system.broker.place())
+        folder = stack.enter_context(TemporaryDirectory(prefix="fastq-bench-", ignore_cleanup_errors=True))
+        yield Stage(system, Path(folder), place, kind=kind, concurrency=concurrency, results=results)
 
 
 class Worker:
@@ -125,7 +145,10 @@ class Worker:
         os.close(self.bell)
 
     def wait(self, name: str, deadline_s: float = DEADLINE_S) -> int:
-        """Sleep until a task rings with *name*; returns its time (CLOCK_MONOTONIC, ns). Raises TrialFailed."""
+        """Sleep until a task rings with *name*; returns its time (CLOCK_MONOTONIC, ns).
+
+        Raises TrialFailed when another rings first, when the worker ends, and after *deadline_s*.
+        """
         end = time.monotonic() + deadline_s
         while True:
             line, newline, rest = self.pending.partition(b"\n")
@@ -134,7 +157,7 @@ class Worker:
                 rung, at_ns = line.split()
                 if rung.decode() == name:
                     return int(at_ns)
-                continue
+                raise TrialFailed(f"{rung.decode()!r} rang before {name!r}: the queue was not worked off in its order")
             ready, _, _ = select.select([self.bell], [], [], 1.0)
             if ready:
                 self.pending += os.read(self.bell, 4096)

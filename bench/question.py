@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from fastq.bench.roster import System
+    from fastq.bench.system import Kind, System
 
 
 class NotOffered(Exception):
@@ -25,6 +25,14 @@ class Reading(NamedTuple):
     value: float
     cpu_us: float | None
     params: dict[str, Any]
+    broker_us: float | None = None
+    """CPU per task of the server in between."""
+
+
+def per_task(case: str, n: int, took: dict[str, float], params: dict[str, Any]) -> Reading:
+    """The rate and the CPU of *n* tasks, from what peers/produce.py has timed."""
+    broker_us = took["broker_s"] / n * 1e6 if "broker_s" in took else None
+    return Reading(case, n / took["wall_s"], took["cpu_s"] / n * 1e6, params, broker_us)
 
 
 class Trial(NamedTuple):
@@ -43,11 +51,20 @@ class Plan:
     rounds: int = 5
     quick: bool = False
     long: bool = False
+    load: int | None = None
+    """As many tasks for every system, where its pace would say how many."""
 
     def tasks(self, pace: int, seconds: float = 2.0, *, least: int = 200) -> int:
         """How many tasks keep a system of *pace* tasks/s busy for *seconds* (a hundredth of it when quick)."""
+        if self.load is not None:
+            return self.load
         scale, floor = (0.01, 20) if self.quick else (1.0, least)
         return max(floor, int(pace * seconds * scale))
+
+
+    def kinds(self, system: System) -> tuple[Kind, ...]:
+        """The kinds of queue that *system* is measured on."""
+        return system.kinds[:1] if self.quick else system.kinds
 
 
 @dataclass(frozen=True)
@@ -63,4 +80,6 @@ class Question:
     trials: Callable[[Plan], list[Trial]]
     more_is_better: bool = True
     rounds: int | None = None
+    stores: bool = True
+    """False where no broker takes part."""
     notes: tuple[str, ...] = ()

@@ -8,14 +8,15 @@ import platform
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import IO, Any, NamedTuple
 
+from fastq.bench.broker import EMBEDDED, Broker
 from fastq.bench.question import Question, Reading
-from fastq.bench.roster import System
+from fastq.bench.system import System
 
 
 class Summary(NamedTuple):
@@ -28,6 +29,7 @@ class Summary(NamedTuple):
     high: float
     cpu_us: float | None
     rounds: int
+    broker_us: float | None = None
 
 
 @dataclass
@@ -39,6 +41,18 @@ class Ledger:
     readings: dict[tuple[str, str], list[Reading]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    broker: Broker = EMBEDDED
+
+    @property
+    def title(self) -> str:
+        on = "" if self.broker is EMBEDDED else f" - {self.broker.title}"
+        return f"{self.question.title}{on} ({self.question.unit})"
+
+    @property
+    def facts(self) -> str:
+        served = f"{self.broker.title} {self.broker.version()}"
+        store = f"SQLite {FACTS['sqlite']}" if self.broker is EMBEDDED else served
+        return f"{FACTS['machine']}; Python {FACTS['python']}, {store}"
 
     def add(self, system: System, reading: Reading, repetition: int) -> None:
         self.readings.setdefault((reading.case, system.name), []).append(reading)
@@ -48,7 +62,8 @@ class Ledger:
             return
         line = {
             "question": self.question.name, "case": reading.case, "system": system.name, "value": reading.value,
-            "unit": self.question.unit, "cpu_us_per_task": reading.cpu_us, "repetition": repetition,
+            "unit": self.question.unit, "cpu_us_per_task": reading.cpu_us, "broker_cpu_us_per_task": reading.broker_us,
+            "repetition": repetition, "broker": system.broker.name, "broker_version": system.broker.version(),
             "params": reading.params, "versions": system.versions(), **FACTS,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }  # fmt: skip
@@ -62,9 +77,14 @@ class Ledger:
             for (case, system), readings in self.readings.items():
                 if case == wanted:
                     values = [reading.value for reading in readings]
-                    cpu = [reading.cpu_us for reading in readings if reading.cpu_us is not None]
-                    middle = median(cpu) if cpu else None
-                    yield Summary(case, system, median(values), min(values), max(values), middle, len(values))
+                    cpu = middle(reading.cpu_us for reading in readings)
+                    broker = middle(reading.broker_us for reading in readings)
+                    yield Summary(case, system, median(values), min(values), max(values), cpu, len(values), broker)
+
+
+def middle(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
 
 
 def machine() -> dict[str, Any]:

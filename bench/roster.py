@@ -8,61 +8,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
-from typing import NamedTuple
+from pathlib import Path
 
-BARE = "bare"
-FASTQ = "fastq"
+from fastq.bench.broker import BROKERS
+from fastq.bench.system import BARE, FASTQ, Kind, Pace, System, run_module
 
-
-class Pace(NamedTuple):
-    """Tasks a second, roughly: single calls, bulk calls (0: it has none), worked off."""
-
-    enqueue: int
-    bulk: int
-    drain: int
-
-    @property
-    def fill(self) -> int:
-        return self.bulk or self.enqueue
-
-
-@dataclass(frozen=True)
-class System:
-    """A task queue, or the yardstick. ``worker`` gives the command line of a worker with N at a time."""
-
-    name: str
-    module: str
-    pace: Pace
-    worker: Callable[[int], list[str]] | None = None
-    imports: str = ""
-    needs: tuple[str, ...] = ()
-    distributions: tuple[str, ...] = ()
-    concurrency: tuple[int, ...] = (1, 2)
-    env: dict[str, str] = field(default_factory=dict)
-    produces: bool = True
-    """False where another row of this table has the same producer."""
-
-    def missing(self) -> str | None:
-        """Say why it cannot be measured here, None if it can."""
-        present = all(find_spec(name) for name in self.needs)
-        return None if present else "not installed: pip install fastq[bench]"
-
-    def versions(self) -> dict[str, str]:
-        return {name: version_of(name) for name in self.distributions}
-
-
-def version_of(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "source tree"
-
-
-def run_module(*words: str) -> list[str]:
-    return [sys.executable, "-m", *words]
+WORKING = ("drain", "latency", "memory", "idle", "startup")
+"""What is asked of a second kind of worker; its producer and its way with future tasks are those of the first."""
+RABBITMQ = BROKERS["rabbitmq"]
+PERSISTENT = Kind("persistent", {"BENCH_QUEUE_TYPE": "classic", "BENCH_DELIVERY_MODE": "2"})
+TRANSIENT = Kind("transient", {"BENCH_QUEUE_TYPE": "classic", "BENCH_DELIVERY_MODE": "1"})
+QUORUM = Kind("quorum", {"BENCH_QUEUE_TYPE": "quorum", "BENCH_DELIVERY_MODE": "2"})
 
 
 def celery(module: str, pool: str) -> Callable[[int], list[str]]:
@@ -84,8 +40,18 @@ def flexiq(_n: int) -> list[str]:  # its threads are a setting of the queue, see
     return run_module("flexiq.cli", "worker", "--app", "flexiq_peer:queue")
 
 
-def fastq(n: int) -> list[str]:
-    return run_module("fastq", "-A", "fastq_peer", "worker", "-c", str(n), "-l", "warning")
+def fastq(module: str) -> Callable[[int], list[str]]:
+    return lambda n: run_module("fastq", "-A", module, "worker", "-c", str(n), "-l", "warning")
+
+
+def dramatiq(threads: int) -> Callable[[int], list[str]]:
+    return lambda n: run_module(
+        "dramatiq", "dramatiq_peer", "-p", str(max(n // threads, 1)), "-t", str(threads), "--skip-logging"
+    )
+
+
+def bare_amqp(_n: int) -> list[str]:
+    return [sys.executable, str(Path(__file__).with_name("peers") / "bare_amqp.py")]
 
 
 def celery_row(store: str, pool: str, pace: Pace) -> System:
@@ -94,6 +60,26 @@ def celery_row(store: str, pool: str, pace: Pace) -> System:
         f"celery {store} {pool}", module, pace, celery(module, pool), "from celery import Celery",
         needs=("celery", "sqlalchemy"), distributions=("celery", "kombu", "sqlalchemy"),
         concurrency=(1,) if pool == "solo" else (1, 2), produces=pool == "solo",
+    )  # fmt: skip
+
+
+def celery_rabbitmq_row(pool: str, pace: Pace, *, late: bool, kinds: tuple[Kind, ...]) -> System:
+    return System(
+        f"celery {pool}" + ("" if late else " early"), "celery_rabbitmq_peer", pace,
+        celery("celery_rabbitmq_peer", pool), "from celery import Celery",
+        needs=("celery",), distributions=("celery", "kombu", "amqp"), env={"BENCH_ACKS_LATE": str(int(late))},
+        concurrency=(1,) if pool == "solo" else (1, 2), produces=pool == "solo" and late,
+        broker=RABBITMQ, kinds=kinds,
+        only=() if pool == "solo" and late else WORKING if late else ("drain",),
+    )  # fmt: skip
+
+
+def dramatiq_row(name: str, threads: int) -> System:
+    return System(
+        name, "dramatiq_peer", Pace(16_000, 0, 12_000), dramatiq(threads), "import dramatiq",
+        needs=("dramatiq", "pika"), distributions=("dramatiq", "pika"), broker=RABBITMQ, kinds=(PERSISTENT,),
+        concurrency=(1, 2) if threads == 1 else (threads,), only=() if threads == 1 else ("drain",),
+        env={"dramatiq_queue_prefetch": "1000"}, lacks={"ask": "keeps results in Redis or Memcached only"},
     )  # fmt: skip
 
 
@@ -114,10 +100,10 @@ def flexiq_row(name: str, threads: int | None) -> System:
 
 SYSTEMS = (
     System(
-        FASTQ, "fastq_peer", Pace(40_000, 150_000, 200_000), fastq, "from fastq import Fastq",
+        FASTQ, "fastq_peer", Pace(40_000, 150_000, 200_000), fastq("fastq_peer"), "from fastq import Fastq",
         distributions=("fastq",),
     ),
-    System(BARE, "bare_peer", Pace(60_000, 400_000, 200_000)),
+    System(BARE, "bare_peer", Pace(60_000, 400_000, 200_000), loops=True),
     huey_row("thread"),
     huey_row("process"),
     flexiq_row("flexiq", None),
@@ -126,4 +112,18 @@ SYSTEMS = (
     celery_row("files", "prefork", Pace(3_000, 0, 1_000)),
     celery_row("sqlite", "solo", Pace(800, 0, 400)),
     celery_row("sqlite", "prefork", Pace(800, 0, 400)),
+    System(
+        FASTQ, "fastq_amqp_peer", Pace(25_000, 50_000, 60_000), fastq("fastq_amqp_peer"), "from fastq import Fastq",
+        distributions=("fastq",), broker=RABBITMQ, kinds=(PERSISTENT, TRANSIENT, QUORUM),
+    ),
+    System(
+        BARE, "bare_amqp", Pace(30_000, 50_000, 60_000), bare_amqp, loops=True, broker=RABBITMQ,
+        kinds=(PERSISTENT, TRANSIENT, QUORUM),
+    ),
+    celery_rabbitmq_row("solo", Pace(4_000, 0, 5_000), late=True, kinds=(PERSISTENT, TRANSIENT, QUORUM)),
+    celery_rabbitmq_row("solo", Pace(4_000, 0, 5_000), late=False, kinds=(PERSISTENT,)),
+    celery_rabbitmq_row("prefork", Pace(4_000, 0, 2_500), late=True, kinds=(PERSISTENT, QUORUM)),
+    celery_rabbitmq_row("prefork", Pace(4_000, 0, 2_500), late=False, kinds=(PERSISTENT,)),
+    dramatiq_row("dramatiq", 1),
+    dramatiq_row("dramatiq 8 threads", 8),
 )

@@ -15,17 +15,24 @@ from typing import IO
 
 from rich.console import Console
 
-from fastq.bench import core, drain, enqueue, idle, imports, latency, length, memory, startup
+from fastq.bench import core, drain, enqueue, future, idle, imports, latency, length, memory, startup
+from fastq.bench.broker import BROKERS, EMBEDDED
 from fastq.bench.plot import draw
 from fastq.bench.question import NotOffered, Plan, Question, TrialFailed
 from fastq.bench.record import Ledger
-from fastq.bench.roster import BARE, FASTQ, SYSTEMS, System
+from fastq.bench.roster import SYSTEMS
+from fastq.bench.system import BARE, FASTQ, System
 from fastq.bench.table import show
 
 QUESTIONS: dict[str, Question] = {
     module.QUESTION.name: module.QUESTION
-    for module in (enqueue, drain, latency, memory, idle, startup, imports, length, core)
+    for module in (enqueue, drain, latency, future, memory, idle, startup, imports, length, core)
 }
+
+
+ROUNDS = 5
+WIDTH = 140
+"""Of a table that no terminal bounds: nothing in it is cut."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,22 +47,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         lines = open_lines(words.json, stack)
         to_stderr = lines is sys.stdout
         watched = (sys.stderr if to_stderr else sys.stdout).isatty()
-        console = Console(stderr=to_stderr, width=None if watched else 120)
+        console = Console(stderr=to_stderr, width=None if watched else WIDTH)
         if words.list:
             for question in QUESTIONS.values():
                 console.print(f"[bold]{question.name:9}[/bold] {question.title}")
             return 0
-        chosen = [system for system in SYSTEMS if not words.only or system.name.startswith(tuple(words.only))]
+        broker = BROKERS[words.broker]
+        stack.callback(broker.close)
+        offered = [system for system in SYSTEMS if system.broker is broker]
+        chosen = [system for system in offered if not words.only or system.name.startswith(tuple(words.only))]
         if not chosen:
-            console.print(f"--only: no such system; there are: {', '.join(system.name for system in SYSTEMS)}")
+            console.print(f"--only: no such system; there are: {', '.join(system.name for system in offered)}")
             return 2
         missing = {system.name: why for system in chosen if (why := system.missing())}
         present = tuple(system for system in chosen if system.name not in missing)
-        plan = Plan(present, 1 if words.quick else words.rounds or 5, quick=words.quick, long=words.long)
         failed = False
         for name in words.question or QUESTIONS:
-            rounds = words.rounds or QUESTIONS[name].rounds or plan.rounds
-            ledger = ask(QUESTIONS[name], plan, 1 if words.quick else rounds, console, lines)
+            if broker is not EMBEDDED and not QUESTIONS[name].stores:
+                console.print(f"{name}: no broker takes part; ask it without --broker", style="yellow")
+                continue
+            rounds = 1 if words.quick else words.rounds or QUESTIONS[name].rounds or ROUNDS
+            asked = tuple(system for system in present if not system.only or name in system.only)
+            plan = Plan(asked, rounds, quick=words.quick, long=words.long, load=words.tasks)
+            ledger = ask(QUESTIONS[name], plan, rounds, console, lines)
+            ledger.broker = broker
             ledger.absent.update(missing)
             show(ledger, console)
             if words.plot and ledger.readings:
@@ -104,8 +119,10 @@ def parser() -> argparse.ArgumentParser:
     words = argparse.ArgumentParser("fastq bench", description="Measure fastq, side by side with what is installed.")
     words.add_argument("question", nargs="*", choices=[[], *QUESTIONS], metavar="QUESTION", help=" ".join(QUESTIONS))
     words.add_argument("--list", action="store_true", help="tell what each question asks, and stop")
+    words.add_argument("--broker", choices=BROKERS, default=EMBEDDED.name, help="where the messages are (%(default)s)")
     words.add_argument("--only", nargs="+", action="extend", metavar="SYSTEM", help="systems whose name begins so")
     words.add_argument("--rounds", type=int, metavar="N", help="rounds of each question (5; import 15, some 3)")
+    words.add_argument("--tasks", type=int, metavar="N", help="a load of N for every system (2 seconds of its pace)")
     words.add_argument("--quick", action="store_true", help="one tiny round: shows that it runs, measures nothing")
     words.add_argument("--long", action="store_true", help="also what takes minutes: a queue of 1,000,000")
     words.add_argument("--json", metavar="FILE", help="append JSON lines to FILE; - is stdout, the default in a pipe")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from fastq.bench.record import FACTS, Ledger, Summary
-from fastq.bench.roster import FASTQ
+from fastq.bench.record import Ledger, Summary
+from fastq.bench.system import FASTQ
 
 
 def show(ledger: Ledger, console: Console) -> None:
@@ -14,10 +14,11 @@ def show(ledger: Ledger, console: Console) -> None:
     question = ledger.question
     rows = list(ledger.summaries())
     ours = {row.case: row.median for row in rows if row.system == FASTQ}
-    table = Table(title=f"{question.title} ({question.unit})", title_justify="left", header_style="bold")
+    table = Table(title=ledger.title, title_justify="left", header_style="bold")
     for heading in ("case", "system"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("median", "min .. max", "CPU us/task", "rounds", "fastq is"):
+    served = any(row.broker_us is not None for row in rows)
+    for heading in ("median", "min .. max", "CPU us/task", *["broker us"] * served, "rounds", "fastq is"):
         table.add_column(heading, justify="right", no_wrap=True)
     shown = None
     for row in rows:
@@ -27,7 +28,7 @@ def show(ledger: Ledger, console: Console) -> None:
         ratio = compare(ours.get(row.case), row, more_is_better=question.more_is_better)
         table.add_row(
             case, row.system, number(row.median), f"{number(row.low)} .. {number(row.high)}",
-            "" if row.cpu_us is None else number(row.cpu_us), str(row.rounds), ratio,
+            micros(row.cpu_us), *[micros(row.broker_us)] * served, str(row.rounds), ratio,
             style="bold" if row.system == FASTQ else "",
         )  # fmt: skip
     console.print(table)
@@ -36,8 +37,7 @@ def show(ledger: Ledger, console: Console) -> None:
     for reasons, mark, style in ((ledger.absent, "", "yellow"), (ledger.failed, "FAILED: ", "red")):
         for why, systems in by_reason(reasons).items():
             console.print(f"  {mark}{', '.join(systems)}: {why}", style=style, markup=False, highlight=False)
-    facts = f"{FACTS['machine']}; Python {FACTS['python']}, SQLite {FACTS['sqlite']}"
-    console.print(f"  {facts}\n", style="dim", highlight=False)
+    console.print(f"  {ledger.facts}\n", style="dim", highlight=False)
 
 
 def by_reason(reasons: dict[str, str]) -> dict[str, list[str]]:
@@ -53,6 +53,10 @@ def compare(ours: float | None, row: Summary, *, more_is_better: bool) -> str:
         return ""
     ratio = ours / row.median if more_is_better else row.median / ours
     return f"{ratio:.2f} x" if ratio < 10 else f"{ratio:,.0f} x"
+
+
+def micros(value: float | None) -> str:
+    return "" if value is None else number(value)
 
 
 def number(value: float) -> str:

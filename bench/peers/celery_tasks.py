@@ -1,4 +1,4 @@
-"""The tasks of Celery on either of its brokers, with everything off that a no-op task can do without."""
+"""The tasks of Celery on any of its brokers, with everything off that a no-op task can do without."""
 
 # mypy: disable-error-code="import-not-found,import-untyped,untyped-decorator"
 
@@ -9,9 +9,12 @@ from collections.abc import Callable
 from bell import ring
 from celery import Celery
 
+HOUR_S = 3600
+Calls = tuple[Callable[[], object], Callable[[str], object], Callable[[], None], Callable[[], object]]
 
-def furnish(app: Celery) -> tuple[Callable[[], object], Callable[[str], object], Callable[[], None]]:
-    """Set *app* up for speed, give it its tasks, and return how to call, mark and ask (see produce.py)."""
+
+def furnish(app: Celery) -> Calls:
+    """Set *app* up for speed, give it its tasks, and return how to call, mark, ask and call later (see produce.py)."""
     app.conf.update(
         task_ignore_result=True,
         worker_prefetch_multiplier=256,
@@ -36,4 +39,7 @@ def furnish(app: Celery) -> tuple[Callable[[], object], Callable[[str], object],
     def ask() -> None:
         assert answer.delay().get(timeout=10, interval=0.001) == 42
 
-    return noop.delay, marker.delay, ask
+    def call_later() -> object:
+        return noop.apply_async(countdown=HOUR_S)
+
+    return noop.delay, marker.delay, ask, call_later

@@ -14,6 +14,7 @@ from fastq.transport import open as open_transport
 
 URL = "sqlite:///" + os.path.join(os.environ["BENCH_FOLDER"], "fastq.db")
 app = Fastq("bench", broker=URL)
+HOUR_S = 3600
 
 
 @app.task(ignore_result=True)
@@ -37,6 +38,10 @@ mark = marker.delay
 
 def call_many(n: int) -> None:
     noop.starmap_delay(repeat((), n))
+
+
+def call_later() -> None:
+    noop.apply_async(countdown=HOUR_S)
 
 
 def ask() -> None:

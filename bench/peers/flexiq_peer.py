@@ -13,6 +13,7 @@ import os
 from bell import ring
 from flexiq import Queue
 
+HOUR_S = 3600
 queue = Queue(
     db_path=os.path.join(os.environ["BENCH_FOLDER"], "flexiq.db"),
     workers=int(os.environ["BENCH_CONCURRENCY"]),
@@ -42,6 +43,10 @@ mark = marker.delay
 
 def call_many(n: int) -> None:
     noop.map([()] * n)
+
+
+def call_later() -> object:
+    return noop.apply_async(delay=HOUR_S)
 
 
 def ask() -> None:

@@ -16,7 +16,7 @@ from fastq.bench import process, run
 from fastq.bench.plot import Axis
 from fastq.bench.question import NotOffered, Plan, Question, Reading, Trial, TrialFailed
 from fastq.bench.record import Ledger, Summary
-from fastq.bench.roster import BARE, FASTQ, Pace, System
+from fastq.bench.system import BARE, FASTQ, Pace, System
 from fastq.bench.table import compare, show
 from tests.deadline import wait_until
 
@@ -110,6 +110,31 @@ def test_a_worker_that_dies_is_reported_with_its_last_words():
     dying = System("peer", "x", Pace(1, 1, 1), lambda _n: [sys.executable, "-c", "raise SystemExit('no broker here')"])
     with process.stage(dying) as at, at.worker() as worker, pytest.raises(TrialFailed, match="no broker here"):
         worker.wait("first", 30)
+
+
+def test_a_queue_that_is_not_worked_off_in_its_order_has_no_drain_rate():
+    ringing = "import bell, time; bell.ring('last'); time.sleep(60)"
+    hasty = System("peer", "x", Pace(1, 1, 1), lambda _n: [sys.executable, "-c", ringing])
+    with process.stage(hasty) as at, at.worker() as worker, pytest.raises(TrialFailed, match="'last' rang before"):
+        worker.wait("first", 30)
+
+
+def test_the_cpu_of_a_server_is_shown_beside_that_of_the_workers():
+    with_server = Reading("one", 1.0, 3.0, {}, broker_us=47.0)
+    _, shown = asked(Trial(FASTQ, "one", lambda: [with_server]))
+    assert "broker us" in shown and "47" in shown
+    assert "broker us" not in asked(Trial(FASTQ, "one", lambda: [reading(1.0)]))[1]
+
+
+def test_a_load_can_be_the_same_for_every_system():
+    assert Plan((), load=60_000).tasks(1) == Plan((), load=60_000).tasks(1_000_000) == 60_000
+    assert Plan(()).tasks(1_000) == 2_000
+
+
+def test_what_a_system_lacks_is_told_in_its_own_words():
+    mute = System("peer", "bare_peer", Pace(1, 1, 1), lacks={"ask": "keeps no results"})
+    with process.stage(mute) as at, pytest.raises(NotOffered, match="keeps no results"):
+        at.produce("latency", 1, 1)
 
 
 def test_the_cpu_clock_of_another_process_runs_while_it_works():

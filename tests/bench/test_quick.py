@@ -9,10 +9,10 @@ from xml.etree import ElementTree
 
 import pytest
 
+from fastq.bench.broker import BROKERS, RabbitBroker
 from fastq.bench.roster import SYSTEMS
 from fastq.bench.run import QUESTIONS, main
-
-PRESENT = {system.name for system in SYSTEMS if system.missing() is None}
+from fastq.bench.servers.rabbitmq import RabbitMQ
 
 
 def ask(*words: str) -> list[dict[str, Any]]:
@@ -32,8 +32,44 @@ def test_a_question_is_answered_for_fastq_and_drawn(question: str, capsys: pytes
     assert QUESTIONS[question].title.split(":")[0] in capsys.readouterr().out
 
 
-@pytest.mark.timeout(300)
-def test_every_system_stores_tasks_and_works_them_off(capsys: pytest.CaptureFixture[str]):
-    assert {line["system"] for line in ask("drain")} == PRESENT
+@pytest.fixture
+def on_rabbitmq(rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of the broker, which now means the server of this run of the tests."""
+    broker = BROKERS["rabbitmq"]
+    assert isinstance(broker, RabbitBroker)
+    monkeypatch.setattr(broker, "server", rabbitmq)
+    return broker.name
+
+
+def everybody(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
+    systems = [system for system in SYSTEMS if system.broker.name == broker]
+    measured = {line["system"] for line in ask("drain", "--broker", broker)}
+    assert measured == {system.name for system in systems if system.missing() is None}
     shown = capsys.readouterr().out
-    assert all(system.name in shown for system in SYSTEMS), "an absent system is named, never dropped"
+    assert all(system.name in shown for system in systems), "an absent system is named, never dropped"
+
+
+@pytest.mark.timeout(300)
+def test_every_system_stores_tasks_in_its_files_and_works_them_off(capsys: pytest.CaptureFixture[str]):
+    everybody("sqlite", capsys)
+
+
+@pytest.mark.timeout(300)
+def test_every_system_sends_tasks_over_rabbitmq_and_works_them_off(on_rabbitmq: str,
+                                                                   capsys: pytest.CaptureFixture[str]):
+    everybody(on_rabbitmq, capsys)
+
+
+@pytest.mark.timeout(300)
+def test_questions_are_answered_on_rabbitmq(on_rabbitmq: str):
+    questions, systems = ("enqueue", "latency", "future"), ("fastq", "bare", "celery solo")
+    lines = ask(*questions, "--broker", on_rabbitmq, "--only", *systems)
+    asked = {(line["question"], line["system"]) for line in lines}
+    assert asked == {(name, system) for name in questions for system in systems} - {("future", "bare")}
+    assert len({line["broker_version"] for line in lines}) == 1
+
+
+def test_a_question_without_a_broker_is_not_asked_of_one(on_rabbitmq: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["core", "import", "--quick", "--broker", on_rabbitmq, "--json", "lines.jsonl"]) == 0
+    assert capsys.readouterr().out.count("no broker takes part") == 2
+    assert not Path("lines.jsonl").read_text()
