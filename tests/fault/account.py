@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
+from fastq.bench.servers.rabbitmq import RabbitMQ
 from tests.fault.rounds import ROUNDS, Outcome, Round, play
 
 COLUMNS = ("tasks", "confirmed", "finished", "dead", "queued", "lost", "early", "duplicates", "explained", "deaths",
-           "seconds")
-WIDTH = 124
+           "cuts", "seconds")
+WIDTH = 132
 """Of the whole table: no figure may be cut."""
 CAPTION = """\
 confirmed = finished + dead + queued + lost + early. confirmed: publishes, and the retries and links that follow.
-early: acked before they ran, and gone with a process. explained: beside a death, a lost lease or a cold shutdown."""
+early: acked before they ran, and gone with a process. explained: beside a death, a lost lease, a cold
+shutdown or an outage."""
 
 
 def table_of(outcomes: Iterable[Outcome], now: str = "") -> Table:
@@ -48,35 +52,47 @@ def figures(outcome: Outcome) -> list[int]:
     """The numbers of one round, in the order of `COLUMNS`."""
     verdict = outcome.verdict
     return [verdict.tasks, verdict.confirmed, verdict.finished, verdict.dead, verdict.queued, len(verdict.lost),
-            verdict.early_lost, verdict.duplicates, verdict.explained, verdict.deaths]
+            verdict.early_lost, verdict.duplicates, verdict.explained, verdict.deaths,
+            verdict.cuts]
 
 
-def run(rounds: Iterable[Round] = ROUNDS, seed: int | None = None, console: Console | None = None) -> int:
+def run(rounds: Sequence[Round] = ROUNDS, seed: int | None = None, console: Console | None = None) -> int:
     """Play *rounds* and print the account; returns 0 when nothing was lost and nothing ran twice without a reason."""
     seed = int.from_bytes(os.urandom(3), "big") if seed is None else seed
     console = console or Console()
     console.width = max(console.width, WIDTH)
     outcomes: list[Outcome] = []
-    with Live(table_of(outcomes), console=console, refresh_per_second=4, transient=not console.is_terminal) as live:
+    with rabbitmq_for(rounds) as server, Live(
+            table_of(outcomes), console=console, refresh_per_second=4, transient=not console.is_terminal) as live:
         for round_ in rounds:
             def tell(text: str, name: str = round_.name) -> None:
                 live.update(table_of(outcomes, f"{name}: {text}"))
 
-            outcomes.append(_play(round_, seed, tell))
+            outcomes.append(_play(round_, seed, tell, server))
             if not console.is_terminal:
                 verdict = outcomes[-1].verdict
                 console.print(f"{round_.name}: {len(verdict.lost)} lost, {verdict.duplicates} duplicates,"
-                              f" {verdict.explained} of them explained", soft_wrap=True)
+                              f" {verdict.explained} of them explained, {verdict.dead} dead", soft_wrap=True)
             live.update(table_of(outcomes))
     if not console.is_terminal:
         console.print(table_of(outcomes))
     for outcome in outcomes:
         for fault in outcome.faults:
-            console.print(f"[bold red]{outcome.round.name}[/]: {fault}", soft_wrap=True)
+            console.print(f"[bold red]{outcome.round.name}[/]: {escape(fault)}", soft_wrap=True)
     console.print(f"seed {seed}; python -m tests.fault --seed {seed} strikes at the same moments again")
     return 1 if any(outcome.faults for outcome in outcomes) else 0
 
 
-def _play(round_: Round, seed: int, tell: Callable[[str], None]) -> Outcome:
+@contextmanager
+def rabbitmq_for(rounds: Sequence[Round]) -> Iterator[RabbitMQ | None]:
+    """Run a server for those rounds that need one, if any does."""
+    if not any(round_.queue_type for round_ in rounds):
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="fastq-rabbitmq-") as folder, RabbitMQ(Path(folder)) as server:
+        yield server
+
+
+def _play(round_: Round, seed: int, tell: Callable[[str], None], server: RabbitMQ | None) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="fastq-fault-") as folder:
-        return play(round_, Path(folder), seed, tell)
+        return play(round_, Path(folder), seed, tell, server)

@@ -1,6 +1,6 @@
 """The processes of one round: started, watched, replaced when they die, and ended at last.
 
-The crew stands outside: it sends signals, reads the journal as it grows, and opens the broker to look.
+The crew stands outside: it sends signals, reads the journal as it grows, and asks the broker what it holds.
 """
 
 from __future__ import annotations
@@ -8,19 +8,19 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from fastq import transport
-from fastq._ext.envelope import unpack
-from fastq.types import Endings
+import psutil
+
 from tests.deadline import wait_until
-from tests.fault.history import ATTEMPT, COLD, CONT, DIED, KILL, STOP, Journal, Letter, Reader, Remains
+from tests.fault.engines import Engine
+from tests.fault.history import ATTEMPT, COLD, CONT, CUT, DIED, KILL, MEND, STOP, Journal, Reader
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,9 +54,10 @@ class Member:
 
 @dataclass
 class Crew:
-    """Starts producers and workers on one broker file, and knows how far they are."""
+    """Starts producers and workers on one broker, and knows how far they are."""
 
     folder: Path
+    engine: Engine
     tasks: int
     lease_s: float = 30.0
     children: int = 2
@@ -65,10 +66,8 @@ class Crew:
     producer_environments: list[dict[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.broker = f"sqlite:///{self.folder}/tasks.db"
         self.journal = Journal(str(self.folder / "journal"))
         self.seen = Reader(self.journal.path)
-        self.looker = transport.open(self.broker)
         self.workers: list[Member] = []
         self.producer: Member | None = None
         self.bosses: set[int] = set()
@@ -81,7 +80,8 @@ class Crew:
         name = f"{role}{self._made}"
         log = self.folder / f"{name}.log"
         environment = os.environ | {
-            "FAULT_BROKER": self.broker, "FAULT_JOURNAL": self.journal.path, "FAULT_LEASE": str(self.lease_s),
+            "FAULT_BROKER": self.engine.url, "FAULT_JOURNAL": self.journal.path,
+            "FAULT_SETTINGS": json.dumps({"broker_lease": self.lease_s, **self.engine.settings()}),
             "PYTHONPATH": str(ROOT), "TMPDIR": str(self.folder)} | more
         with open(log, "wb") as out:
             process = subprocess.Popen([sys.executable, "-m", f"tests.fault.{role}", *arguments], cwd=self.folder,
@@ -135,8 +135,19 @@ class Crew:
 
     def is_drained(self) -> bool:
         """Tell whether all was sent and nothing waits."""
-        return self.producer is None and not any(
-            stat.ready or stat.held or stat.future for stat in self.looker.queues().values())
+        return self.producer is None and self.engine.is_empty()
+
+    def connections(self) -> set[tuple[int, int]]:
+        """The open connections of producer and workers to the broker: (pid, local port)."""
+        port = urlsplit(self.engine.url).port
+        found = set()
+        for member in [*self.workers, *([self.producer] if self.producer else ())]:
+            try:
+                found |= {(member.pid, one.laddr.port) for one in psutil.Process(member.pid).net_connections("tcp4")
+                          if one.raddr and one.raddr.port == port and one.status == psutil.CONN_ESTABLISHED}
+            except psutil.NoSuchProcess:
+                continue
+        return found
 
     # -- striking ---------------------------------------------------------------------------------
 
@@ -173,6 +184,20 @@ class Crew:
                            or member.said().count("\nworker: SIG") >= count, what=f"{member.name} to hear a signal")
         return member.process.wait(30)
 
+    @contextmanager
+    def outage(self) -> Iterator[None]:
+        """Write down that connections break in this block, or that nothing passes over them."""
+        self.journal.write(CUT)
+        try:
+            yield
+        finally:
+            self.journal.write(MEND)
+
+    def words(self) -> str:
+        """What everybody who is still there said last."""
+        members = [*self.workers, *([self.producer] if self.producer else ())]
+        return "\n".join(f"--- {member.name}\n{member.said()}" for member in members)
+
     # -- the end ----------------------------------------------------------------------------------
 
     def leave(self) -> None:
@@ -183,45 +208,6 @@ class Crew:
                 member.process.kill()
                 member.process.wait()
         self.workers, self.producer = [], None
-        self.looker.close()
+        self.engine.close()
         self.journal.close()
         self.seen.close()
-
-    def remains(self) -> Remains:
-        """Take out of the broker what is left, and look into the store."""
-        remains = Remains()
-        self.looker.attach("undertaker", ["celery"], 30.0)
-        held: list[tuple[int, int]] = []
-
-        def take() -> bool:
-            for _, rows in self.looker.turn(Endings(), 10_000):
-                for tag, _, content in rows:
-                    remains.queued[job_of(content)] += 1
-                    held.append((tag, tag))
-            self.looker.turn(Endings(ack=held), 0)
-            held.clear()
-            return self.is_drained()
-
-        wait_until(take, what="the last future message to fall due")
-        for letter in self.looker.dead_letters(limit=1_000_000):
-            remains.dead.append(Letter(job_of(letter.content), letter.deaths, letter.reason))
-        remains.results = results_in(self.folder / "tasks.db")
-        return remains
-
-
-def job_of(content: bytes) -> str:
-    """The job of a packed message."""
-    _, headers, body = unpack(content)
-    number = json.loads(body)[0][0]
-    return f"{number}.{'L' if headers['task'].endswith('follow') else headers.get('retries') or 0}"
-
-
-def results_in(path: Path) -> Counter[str]:
-    """How many tasks have stored a success with each number as their result."""
-    # The store has no way to list results, and needs none.
-    conn = sqlite3.connect(path)
-    try:
-        rows = conn.execute("SELECT meta FROM result WHERE state = 'SUCCESS'").fetchall()
-    finally:
-        conn.close()
-    return Counter(str(json.loads(meta)["result"]) for meta, in rows)

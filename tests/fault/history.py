@@ -19,15 +19,19 @@ from typing import NamedTuple
 
 RECORD = 64
 GRACE_NS = 1_000_000_000
-"""How long after its SIGCONT a stopped worker may need to find out that it lost its lease."""
+"""How long after its SIGCONT a stopped worker may need to find out that it lost its lease, and how long an ack or a
+confirm may be under way."""
 
-ATTEMPT, CONFIRM = "ATTEMPT", "CONFIRM"
+ATTEMPT, AGAIN, CONFIRM = "ATTEMPT", "AGAIN", "CONFIRM"
+"""A producer sends; sends once more what failed, though it may have been stored; and was told that it is stored."""
 START, FINISH, RETRY, LINKED = "START", "FINISH", "RETRY", "LINKED"
 ENDS = (FINISH, RETRY, LINKED)
 """How a run may end: with nothing after it, with its next attempt, or with its link."""
 KILL, DIED, STOP, CONT, COLD = "KILL", "DIED", "STOP", "CONT", "COLD"
 DEATHS = (KILL, DIED, STOP, COLD)
 """What voids the runs of a child or of a whole worker; a stop does so until `GRACE_NS` after its end."""
+CUT, MEND = "CUT", "MEND"
+"""An outage: connections break, or nothing passes. It voids nothing, but what was under way may come twice."""
 
 
 class Record(NamedTuple):
@@ -120,6 +124,7 @@ class Verdict:
     duplicates: int = 0
     explained: int = 0
     deaths: int = 0
+    cuts: int = 0
     lost: list[str] = field(default_factory=list)
     unexplained: list[str] = field(default_factory=list)
     conjured: list[str] = field(default_factory=list)
@@ -144,6 +149,7 @@ class _Run:
     at: int
     record: Record
     end: str = ""
+    ended_ns: int | None = None
 
 
 class _Deaths:
@@ -176,6 +182,9 @@ class _Deaths:
     def of_supervisor(self, after: int) -> bool:
         return any(at > after for pid in self._bosses for at, _ in self._at.get(pid, ()))
 
+    def of_supervisor_between(self, after: int, before: int) -> bool:
+        return any(after < at < before for pid in self._bosses for at, _ in self._at.get(pid, ()))
+
     def of_child(self, after: int) -> bool:
         """Tell whether a child died after the record number *after*; each death is told once."""
         for pid, deaths in self._at.items():
@@ -185,23 +194,46 @@ class _Deaths:
         return False
 
 
+class _Outages:
+    """When connections broke, and what was under way then."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.times: list[tuple[int, int]] = []
+        for record in records:
+            if record.kind == CUT:
+                self.times.append((record.at_ns, 1 << 63))
+            elif record.kind == MEND:
+                self.times[-1] = self.times[-1][0], record.at_ns + GRACE_NS
+
+    def met(self, since: int, until: int | None) -> bool:
+        """Tell whether there was one from *since* to the end of what *until* left under way; None: it has no end."""
+        return any(begin <= (until or 1 << 63) + GRACE_NS and since <= end for begin, end in self.times)
+
+
 def judge(records: Sequence[Record], remains: Remains, *, is_early: Callable[[str], bool] = lambda job: False,
-          wants_result: Callable[[str], bool] = lambda job: False, bosses: Iterable[int] = ()) -> Verdict:
+          wants_result: Callable[[str], bool] = lambda job: False, bosses: Iterable[int] = (),
+          is_atomic: bool = True) -> Verdict:
     """Return the verdict on a round that is over.
 
-    *bosses* are the pids of all supervisors, of which an early-acked job that never started may have died.
+    *bosses* are the pids of all supervisors, of which an early-acked job that never started may have died. Where a turn
+    of the worker is not *is_atomic*, what leaves with an ack, or is put back, is stored before the ack: a death between
+    the two leaves both.
     """
-    return _Judge(records, remains, is_early, wants_result, set(bosses)).verdict()
+    return _Judge(records, remains, is_early, wants_result, set(bosses), is_atomic).verdict()
 
 
 class _Judge:
     def __init__(self, records: Sequence[Record], remains: Remains, is_early: Callable[[str], bool],
-                 wants_result: Callable[[str], bool], bosses: set[int]) -> None:
+                 wants_result: Callable[[str], bool], bosses: set[int], is_atomic: bool) -> None:
+        self._is_atomic = is_atomic
         self._end = len(records)
         self._remains = remains
         self._is_early = is_early
         self._wants_result = wants_result
+        self._records = records
         self._deaths = _Deaths(records, bosses)
+        self._outages = _Outages(records)
+        self._sent_again: set[str] = set()
         self._attempts: dict[str, int] = {}
         self._confirmed: dict[str, int] = {}
         self._runs: dict[str, list[_Run]] = defaultdict(list)
@@ -213,24 +245,29 @@ class _Judge:
         for at, record in enumerate(records):
             if record.kind == ATTEMPT:
                 self._attempts[record.job] = at
+            elif record.kind == AGAIN:
+                self._sent_again.add(record.job)
             elif record.kind == CONFIRM:
                 self._confirmed[record.job] = at
             elif record.kind == START:
                 run = running[record.pid, record.job] = _Run(at, record)
                 self._runs[record.job].append(run)
             elif record.kind in ENDS:
-                running.pop((record.pid, record.job)).end = record.kind
+                run = running.pop((record.pid, record.job))
+                run.end, run.ended_ns = record.kind, record.at_ns
 
     def verdict(self) -> Verdict:
         owed, allowed = self._owed()
-        verdict = Verdict(tasks=len(self._attempts), confirmed=len(owed), deaths=self._deaths.count)
+        verdict = Verdict(tasks=len(self._attempts), confirmed=len(owed), deaths=self._deaths.count,
+                          cuts=len(self._outages.times))
         for job in owed:
             self._place(job, verdict)
         verdict.unconfirmed = sum(job not in owed and self._happened(job) for job in allowed)
         verdict.conjured = sorted({*self._runs, *self._remains.queued, *self._dead} - allowed.keys())
         for job, runs in self._runs.items():
             self._count_duplicates(job, runs, verdict)
-        verdict.unexplained += [f"{job} (queued {n} times)" for job, n in self._remains.queued.items() if n > 1]
+        verdict.unexplained += [f"{job} (queued {n} times)" for job, n in self._remains.queued.items()
+                                if n > 1 and not self._has_copies(job, self._end)]
         verdict.undue = [f"{letter.job} ({letter.deaths} deaths, {letter.reason!r})" for letter in self._remains.dead
                          if not letter.reason.startswith("poison") or letter.deaths > self._deaths.count]
         return verdict
@@ -269,7 +306,8 @@ class _Judge:
             verdict.lost.append(job)
 
     def _look_for_result(self, job: str, runs: list[_Run], verdict: Verdict) -> None:
-        if not self._wants_result(job) or self._remains.results[_number(job)] == 1:
+        stored = self._remains.results[_number(job)]
+        if not self._wants_result(job) or stored == 1 or (stored > 1 and job in self._sent_again):
             return
         if not (self._is_early(job) and all(self._deaths.void(run, self._end) for run in runs)):
             verdict.resultless.append(job)
@@ -287,12 +325,40 @@ class _Judge:
     def _count_duplicates(self, job: str, runs: list[_Run], verdict: Verdict) -> None:
         for earlier, later in pairwise(runs):
             verdict.duplicates += 1
-            if self._deaths.void(earlier, later.at) or self._deaths.void(later, later.at):
+            if self._deaths.void(earlier, later.at) or self._deaths.void(later, later.at) \
+                    or self._is_beside_outage(job, earlier):
                 verdict.explained += 1
             else:
                 verdict.unexplained.append(job)
-        if sum(not self._deaths.void(run, self._end) for run in runs) > 1 and job not in verdict.unexplained:
+        valid = [run for run in runs if not self._deaths.void(run, self._end)]
+        if job not in verdict.unexplained and not all(self._is_beside_outage(job, run) for run in valid[:-1]):
             verdict.unexplained.append(job)
+
+    def _is_beside_outage(self, job: str, run: _Run) -> bool:
+        """Tell whether *job* may run once more after *run*, though nobody died that ran it."""
+        return self._outages.met(run.record.at_ns, run.ended_ns) or self._has_copies(job, run.at)
+
+    def _has_copies(self, job: str, before: int) -> bool:
+        """Tell whether two messages of *job* may have come to be before the record number *before*."""
+        if job in self._sent_again:
+            return True
+        if job in self._attempts:
+            since = self._attempts[job]
+            sent = self._outages.met(self._records[since].at_ns, self._confirmed_at(job))
+        else:
+            # It came with the end of another run.
+            parent = next(one for one in self._runs if job in (_next_attempt(one), _link(one)))
+            runs = [run for run in self._runs[parent] if run.end]
+            since = runs[0].at if runs else self._end
+            sent = any(self._outages.met(run.record.at_ns, run.ended_ns) for run in runs)
+            if not self._is_atomic and len(runs) > 1:
+                return True
+        # A worker that puts it back, or counts a death of it, stores a copy before it acks.
+        return sent or (not self._is_atomic and self._deaths.of_supervisor_between(since, before)) \
+            or self._outages.met(self._records[since].at_ns, self._records[min(before, self._end - 1)].at_ns)
+
+    def _confirmed_at(self, job: str) -> int | None:
+        return self._records[self._confirmed[job]].at_ns if job in self._confirmed else None
 
 
 def _number(job: str) -> str:

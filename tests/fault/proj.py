@@ -5,6 +5,7 @@ What a task does follows from its number: see `send`, and `tests.fault.plan` for
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from typing import Any
@@ -13,8 +14,9 @@ from fastq import Fastq
 from tests.fault.history import FINISH, LINKED, RETRY, START, Journal
 from tests.fault.plan import KINDS
 
-app = Fastq("fault", broker=os.environ["FAULT_BROKER"], broker_lease=float(os.environ.get("FAULT_LEASE", "30")))
+app = Fastq("fault", broker=os.environ["FAULT_BROKER"], **json.loads(os.environ["FAULT_SETTINGS"]))
 journal = Journal(os.environ["FAULT_JOURNAL"])
+
 
 @app.task(ignore_result=True)
 def plain(number: int) -> None:

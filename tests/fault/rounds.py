@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastq import points
+from fastq.bench.servers.rabbitmq import RabbitMQ
 from fastq.worker.consumer import EARLY_WINDOW
 from tests.deadline import wait_until
 from tests.fault import history, plan
 from tests.fault.crew import Crew
+from tests.fault.engines import Engine, File, Host
 from tests.fault.history import ATTEMPT, CONFIRM, START, Verdict
 
 Nemesis = Callable[["Crew", random.Random], Iterator[None]]
@@ -39,6 +41,11 @@ class Round:
     may_duplicate: bool = True
     may_lose_early: bool = True
     least_deaths: int = 1
+    least_cuts: int = 0
+    queue_type: str = ""
+    """Of RabbitMQ; without, the round is on SQLite."""
+    is_proxied: bool = False
+    heartbeat_s: float = 10.0
 
 
 @dataclass
@@ -51,12 +58,22 @@ class Outcome:
     faults: list[str] = field(default_factory=list)
 
 
-def play(round_: Round, folder: Path, seed: int, tell: Callable[[str], None] = lambda text: None) -> Outcome:
+def engine_of(round_: Round, folder: Path, server: RabbitMQ | None) -> Engine:
+    """Make what carries the messages of a round."""
+    if not round_.queue_type:
+        return File(folder)
+    assert server is not None
+    return Host(server, folder, round_.queue_type, heartbeat_s=round_.heartbeat_s, is_proxied=round_.is_proxied)
+
+
+def play(round_: Round, folder: Path, seed: int, tell: Callable[[str], None] = lambda text: None,
+         server: RabbitMQ | None = None) -> Outcome:
     """Play one round in *folder*; *tell* is told how far it is."""
     began, chance = time.monotonic(), random.Random(f"{round_.name} {seed}")
-    crew = Crew(folder, round_.tasks, round_.lease_s,
+    crew = Crew(folder, engine_of(round_, folder, server), round_.tasks, round_.lease_s,
                 environments=[{"FASTQ_KILL_AT": at} for at in round_.worker_env],
                 producer_environments=[{"FASTQ_KILL_AT": at} for at in round_.producer_env])
+    verdict, faults = Verdict(), list[str]()
     try:
         for _ in range(round_.workers):
             crew.start_worker()
@@ -77,9 +94,11 @@ def play(round_: Round, folder: Path, seed: int, tell: Callable[[str], None] = l
         codes = [crew.shut_down(member, signal.SIGTERM) for member in list(crew.workers)]
         crew.seen.follow()
         verdict = judge(crew)
-        faults = [*verdict.faults, *_broken_rules(round_, verdict)]
+        faults += [*verdict.faults, *_broken_rules(round_, verdict)]
         if any(codes):
             faults.append(f"workers ended with {codes} after SIGTERM")
+    except AssertionError as error:
+        faults.append(f"{error}\n{crew.words()}")
     finally:
         crew.leave()
     return Outcome(round_, verdict, time.monotonic() - began, faults)
@@ -87,10 +106,10 @@ def play(round_: Round, folder: Path, seed: int, tell: Callable[[str], None] = l
 
 def judge(crew: Crew) -> Verdict:
     """The verdict on what *crew* did, once it is at rest."""
-    remains = crew.remains()
+    remains = crew.engine.remains()
     crew.seen.follow()
     return history.judge(crew.seen.records, remains, is_early=plan.is_early, wants_result=plan.wants_result,
-                         bosses=crew.bosses)
+                         bosses=crew.bosses, is_atomic=crew.engine.is_atomic)
 
 
 def _broken_rules(round_: Round, verdict: Verdict) -> Iterator[str]:
@@ -102,6 +121,8 @@ def _broken_rules(round_: Round, verdict: Verdict) -> Iterator[str]:
         yield f"{verdict.early_lost} early-acked tasks lost, and none may be"
     if verdict.early_lost > verdict.deaths * EARLY_WINDOW:
         yield f"{verdict.early_lost} early-acked tasks lost in {verdict.deaths} deaths: too many were held"
+    if verdict.cuts < round_.least_cuts:
+        yield f"{verdict.cuts} outages: the nemesis did not strike often enough to prove anything"
     if verdict.deaths < round_.least_deaths:
         yield f"{verdict.deaths} deaths: the nemesis did not strike often enough to prove anything"
 
