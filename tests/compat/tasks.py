@@ -1,0 +1,129 @@
+"""The tasks of both sides, written once: what an app of Celery and one of ours make of the same lines."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import datetime, timezone
+from types import SimpleNamespace
+from typing import Any
+
+
+class Broken(Exception):
+    """An exception that both sides can import."""
+
+
+def note(line: str) -> None:
+    """Append one line to the file that tells the test what ran."""
+    fd = os.open(os.environ["COMPAT_NOTES"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        os.write(fd, f"{line}\n".encode())
+    finally:
+        os.close(fd)
+
+
+def furnish(app: Any) -> SimpleNamespace:
+    """Give *app* its tasks and return them by name."""
+    return SimpleNamespace(**furnish_answers(app), **furnish_flow(app))
+
+
+def furnish_answers(app: Any) -> dict[str, Any]:
+    """Tasks that tell what came to them in their result."""
+
+    @app.task(name="compat.echo")
+    def echo(*args: Any, **kwargs: Any) -> list[Any]:
+        return [list(args), kwargs]
+
+    @app.task(name="compat.show")
+    def show(*args: Any, **kwargs: Any) -> str:
+        return repr((args, kwargs))
+
+    @app.task(name="compat.add")
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    @app.task(name="compat.facts", bind=True)
+    def facts(self: Any) -> dict[str, Any]:
+        request = self.request
+        return {
+            "id": request.id, "task": self.name, "retries": request.retries, "root_id": request.root_id,
+            "parent_id": request.parent_id, "reply_to": request.reply_to, "correlation_id": request.correlation_id,
+            "routing_key": request.delivery_info["routing_key"], "priority": request.delivery_info["priority"],
+            "eta": request.eta, "expires": request.expires, "timelimit": request.timelimit, "now": time.time(),
+            "headers": {name: value for name, value in (request.headers or {}).items() if name.startswith("x-trace")},
+        }  # fmt: skip
+
+    @app.task(name="compat.fail")
+    def fail(kind: str) -> None:
+        if kind == "chained":
+            try:
+                raise KeyError("the first")
+            except KeyError as error:
+                raise ValueError("the second") from error
+        raise {"builtin": ValueError("no good", 3), "ours": Broken("no good", 3), "lookup": KeyError("missing"),
+               "text": ValueError("gr\u00fc\u00df dich \u2603"),
+               }[kind]
+
+    @app.task(name="compat.progress", bind=True)
+    def progress(self: Any) -> str:
+        self.update_state(state="PROGRESS", meta={"done": 50})
+        return "done"
+
+    @app.task(name="compat.due")
+    def due(eta: str) -> float:
+        """How many seconds after its time it ran."""
+        return (datetime.now(timezone.utc) - datetime.fromisoformat(eta)).total_seconds()
+
+    return without_app(locals())
+
+
+def furnish_flow(app: Any) -> dict[str, Any]:
+    """Tasks that lead to others, and those that note what came to them."""
+
+    @app.task(name="compat.retry", bind=True, max_retries=5)
+    def retry(self: Any, times: int, countdown: float = 0) -> int:
+        note(f"{self.request.id} {self.request.retries}")
+        if self.request.retries < times:
+            raise self.retry(countdown=countdown)
+        return int(self.request.retries)
+
+    @app.task(name="compat.give_up", bind=True, max_retries=1)
+    def give_up(self: Any) -> None:
+        try:
+            raise Broken("again")
+        except Broken as error:
+            raise self.retry(exc=error, countdown=0) from error
+
+    @app.task(name="compat.keep", ignore_result=True)
+    def keep(value: Any, key: str) -> None:
+        note(f"{key} {value!r}")
+
+    @app.task(name="compat.keep_failure", ignore_result=True)
+    def keep_failure(request: Any, error: BaseException, traceback: Any, key: str = "") -> None:
+        note(f"{key or request.id} {type(error).__name__} {error}")
+
+    @app.task(name="compat.silent", ignore_result=True)
+    def silent(key: str) -> str:
+        note(key)
+        return key
+
+    @app.task(name="compat.count", ignore_result=True)
+    def count(key: str) -> None:
+        """Note which worker took it."""
+        note(f"{key} {os.environ['COMPAT_WORKER']}")
+
+    @app.task(name="compat.hold", ignore_result=True)
+    def hold(key: str) -> None:
+        """Keep the worker busy until the test lets it go on."""
+        note(key)
+        deadline = time.monotonic() + 20
+        while not os.path.exists(os.environ["COMPAT_NOTES"] + f".{key}"):
+            if time.monotonic() > deadline:
+                raise TimeoutError(key)
+            time.sleep(0.002)
+
+    return without_app(locals())
+
+
+def without_app(made: dict[str, Any]) -> dict[str, Any]:
+    return {name: task for name, task in made.items() if name != "app"}
