@@ -77,7 +77,7 @@ def test_a_transport_is_told_what_the_settings_say() -> None:
         for_worker=True, broker_heartbeat=30, broker_connection_timeout=7, broker_use_ssl={"ca_certs": "ca.pem"},
         broker_failover_strategy="shuffle", broker_login_method="amqplain",
         broker_native_delayed_delivery_queue_type="Classic")
-    del told["queue_of"], told["bound_to"]
+    del told["queue_of"], told["bound_to"], told["known"]
     assert told == {"heartbeat_s": 30.0, "connect_timeout_s": 7, "ssl": {"ca_certs": "ca.pem"}, "failover": "shuffle",
                     "login_method": "AMQPLAIN", "delayed_queue_type": "classic",
                     "result_content": ("application/json", "utf-8")}
@@ -85,7 +85,7 @@ def test_a_transport_is_told_what_the_settings_say() -> None:
 
 def test_what_the_settings_leave_open_is_left_to_the_transport() -> None:
     told = options(broker_connection_timeout=None, broker_heartbeat=None)
-    assert told.keys() == {"queue_of", "bound_to", "heartbeat_s", "delayed_queue_type", "result_content"}
+    assert told.keys() == {"queue_of", "bound_to", "known", "heartbeat_s", "delayed_queue_type", "result_content"}
     assert options(for_worker=True)["heartbeat_s"] == 120.0
     assert options()["heartbeat_s"] == 0.0, "nobody would send them while a client is idle"
 
