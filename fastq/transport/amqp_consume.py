@@ -129,9 +129,10 @@ class Consumer:
     def finish(self) -> None:
         """Ask for nothing more, and take in all that is under way. Raises ConnectionLost."""
         self.pause()
-        while self._out:
+        # A consumer that was just made cannot be cancelled before the broker has confirmed it.
+        while self._out or any(lane.asked for lane in self._lanes):
             self.send()
-            # The answer comes after everything that was sent before; then a consumer that was just made is known too.
+            # The answer comes after everything that was sent before.
             self.link.call(self._channel, _QOS, 0, 1, False)
 
     def close(self) -> None:

@@ -67,6 +67,14 @@ def test_a_worker_that_asks_for_nothing_gets_no_trial(attach: Callable[..., Amqp
     assert found(flat(transport.turn(Endings(), 1))) == [("0", 2)]
 
 
+def test_those_that_wait_go_back_uncounted_at_the_close(attach: Callable[..., AmqpTransport], open_amqp: Open) -> None:
+    transport = attach(2, 2, 2)
+    assert len(gathered(transport, 3, 10)) == 1
+    transport.close()
+    other = open_amqp(death_limit=100)
+    other.attach("w2", ["q"])
+    assert sorted(found(take(other, 3))) == [("0", 2 | UNCOUNTED), ("1", 2), ("2", 2)]
+
 
 def test_one_that_dies_on_trial_is_counted_and_the_next_has_its_turn(attach: Callable[..., AmqpTransport]) -> None:
     transport = attach(1, 1, limit=2)
@@ -91,3 +99,10 @@ def test_one_whose_holder_vanished_is_not_tried_before_it_is_counted(attach: Cal
 def test_with_a_limit_of_one_nothing_is_tried(attach: Callable[..., AmqpTransport]) -> None:
     transport = attach(0, 0, limit=1)
     assert found(gathered(transport, 2, 10)) == [("0", 0), ("1", 0)]
+
+
+def test_a_new_attachment_starts_with_no_trial(attach: Callable[..., AmqpTransport]) -> None:
+    transport = attach(2, 2)
+    gathered(transport, 2, 10)
+    transport.attach("w", ["q"])
+    assert sorted(found(take(transport, 2, credit=10))) == [("0", 2 | UNCOUNTED), ("1", 2)]
