@@ -1,4 +1,7 @@
-"""One worker for each side, and every pair of a client and a worker that must understand each other."""
+"""One worker for each side, and every pair of a client and a worker that must understand each other.
+
+All of it ends with the last test here: later ones count the connections of the broker, close them all, and stop it.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,14 @@ PAIRS = [("celery", "celery"), ("celery", "fastq"), ("celery", "preset"), ("fast
 Sides = tuple[str, str]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def broker_url(rabbitmq: RabbitMQ) -> Iterator[str]:
     url = rabbitmq.vhost()
     yield url
     rabbitmq.reclaim(url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def start_worker(broker_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Worker]]:
     """Return ``start(side, **settings)``; who asks for one that runs already gets that one."""
     folder = tmp_path_factory.mktemp("compat")
@@ -42,7 +45,7 @@ def start_worker(broker_url: str, tmp_path_factory: pytest.TempPathFactory) -> I
         yield start
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def make_client(broker_url: str) -> Iterator[Callable[..., Client]]:
     """Return ``make(side, **settings)``; who asks for one that is there already gets that one."""
     made: dict[str, Client] = {}
@@ -57,7 +60,7 @@ def make_client(broker_url: str) -> Iterator[Callable[..., Client]]:
         yield make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def make_pair(sides: Sides, start_worker: Callable[..., Worker], make_client: Callable[..., Client]
               ) -> Callable[..., Pair]:
     """Return ``make(**settings)``: a client and a worker that both have them."""
@@ -73,20 +76,20 @@ def common(sides: Sides) -> dict[str, object]:
     return {"task_default_queue_type": "quorum"} if "fastq" in sides else {}
 
 
-@pytest.fixture(scope="session", params=PAIRS, ids=lambda pair: f"{pair[0]}->{pair[1]}")
+@pytest.fixture(scope="package", params=PAIRS, ids=lambda pair: f"{pair[0]}->{pair[1]}")
 def sides(request: pytest.FixtureRequest) -> Sides:
     """The names of who sends and who works."""
     pair: Sides = request.param
     return pair
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def pair(make_pair: Callable[..., Pair]) -> Pair:
     """A client and a worker with everything at its default."""
     return make_pair()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def errors(sides: Sides) -> object:
     """The module where the client's side has its exceptions."""
     return import_module(f"{SIDES[sides[0]].module}.exceptions")

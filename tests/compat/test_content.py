@@ -44,7 +44,7 @@ def test_a_message_of_many_frames_arrives_whole(pair: Pair):
     assert pair.tasks.echo.delay(text).get(timeout=20) == [[text], {}]
 
 
-@pytest.fixture(scope="session", params=["pickle", "msgpack", "yaml"])
+@pytest.fixture(scope="package", params=["pickle", "msgpack", "yaml"])
 def other(request: pytest.FixtureRequest, make_pair: Callable[..., Pair]) -> Pair:
     """A client and a worker for whom another serializer than JSON is the usual one."""
     return make_pair(result_serializer=request.param, task_serializer=request.param)

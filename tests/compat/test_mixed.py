@@ -13,7 +13,7 @@ from tests.compat.sides import Client, Pair, Worker
 TASKS = 300
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def both(sides: tuple[str, str], start_worker: Callable[..., Worker], make_client: Callable[..., Client]) -> list[Pair]:
     """A client and a worker of each side, all on one queue."""
     queue = {"task_default_queue": f"mixed-{'-'.join(sides)}", **common(sides)}

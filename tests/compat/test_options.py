@@ -61,7 +61,7 @@ def test_the_priority_of_a_message_reaches_the_request(pair: Pair):
     assert pair.tasks.facts.apply_async(priority=7).get(timeout=10)["priority"] == 7
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ranked(make_pair: Callable[..., Pair]) -> Pair:
     """A worker that has one message in hand at a time, of a queue with priorities."""
     return make_pair(task_default_queue_type="classic", task_queue_max_priority=9, worker_prefetch_multiplier=1,
