@@ -18,6 +18,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import kombu
+
 from tests.compat.tasks import furnish
 from tests.deadline import wait_until
 
@@ -68,11 +70,6 @@ class Client:
     @cached_property
     def tasks(self) -> SimpleNamespace:
         return furnish(self.app)
-
-    def flush(self) -> None:
-        """Wait until all that was sent is in its queue; Celery's calls have waited already."""
-        if self.side.module == "fastq":
-            self.app.transport.publish(())
 
     def close(self) -> None:
         if self.side.module == "celery" and self.app.backend.result_consumer._connection:
@@ -142,6 +139,17 @@ class Pair:
     @property
     def app(self) -> Any:
         return self.client.app
+
+    def wait_for_ready(self, n: int) -> None:
+        """Wait until *n* messages lie in the worker's queue at the broker, not one of them in the worker's hands.
+
+        Neither side waits by itself for the broker to store what it sends.
+        """
+        queue = self.worker.settings["task_default_queue"]
+        with kombu.Connection(self.client.url) as connection:
+            channel = connection.default_channel
+            wait_until(lambda: channel.queue_declare(queue, passive=True).message_count == n, 10,
+                       what=f"{n} messages in {queue}")
 
     def wait_for_notes(self, key: str, n: int = 1) -> list[str]:
         """Wait until *n* lines were noted under *key*, and return them."""

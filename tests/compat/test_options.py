@@ -74,6 +74,6 @@ def test_a_task_of_higher_priority_goes_first(ranked: Pair, key: str):
     pair.wait_for_notes(key)
     for priority in (1, 5, 9, 3):
         pair.tasks.keep.apply_async((priority, f"{key}-order"), priority=priority)
-    pair.client.flush()
+    pair.wait_for_ready(4)
     pair.worker.allow(key)
     assert pair.wait_for_notes(f"{key}-order", 4) == ["9", "5", "3", "1"]
