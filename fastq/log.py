@@ -171,7 +171,7 @@ def setup(loglevel: int | str | None = None, logfile: str | TextIO | None = None
     top = root if hijack_root else base
     _remember(top, celery, task)
     _hang(celery, base)
-    if hijack_root or not (root.handlers or base.handlers or celery.handlers):
+    if hijack_root or not (root.handlers or _is_heard(base) or _is_heard(celery)):
         json_format = JsonFormatter() if as_json else None
         process_formatter = json_format or _formatter(ColorFormatter, format or PROCESS_FORMAT, colored, datefmt)
         task_formatter = json_format or _formatter(TaskFormatter, task_format or TASK_FORMAT, colored, task_datefmt)
@@ -194,6 +194,11 @@ def reset() -> None:
     """Undo what ``setup`` and ``redirect_stdouts`` did: handlers, levels, streams are what they were before."""
     while _undo:
         _undo.pop()()
+
+
+def _is_heard(logger: logging.Logger) -> bool:
+    """Whether somebody set *logger* up. A NullHandler is what a library gives its own: `import celery` adds some."""
+    return not all(isinstance(handler, logging.NullHandler) for handler in logger.handlers)
 
 
 def _remember(*loggers: logging.Logger) -> None:

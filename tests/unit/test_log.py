@@ -31,8 +31,10 @@ class _WithoutPytest(list[logging.Handler]):
 
 @pytest.fixture(autouse=True)
 def _no_program_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Keep pytest's handlers off the root logger, as in a program that has not set up logging."""
+    """Keep pytest's handlers off the root logger, as in a program that has not set up logging; nor imported Celery."""
     monkeypatch.setattr(logging.getLogger(), "handlers", _WithoutPytest())
+    for name in log.RESERVED:
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [])
     yield
     log.reset()
     log.task_fields = None
@@ -227,6 +229,19 @@ def test_a_log_file_gets_each_line_once_in_its_format(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text().splitlines() == ["P one", "P two", "T ??? three"]
     handlers = logging.getLogger("fastq").handlers
     assert [type(handler) for handler in handlers] == [logging.handlers.WatchedFileHandler]
+
+
+def test_a_program_that_imports_celery_is_logged_too(tmp_path: Path) -> None:
+    silent = {name: logging.NullHandler() for name in log.RESERVED}
+    for name, handler in silent.items():
+        logging.getLogger(name).addHandler(handler)
+    log.setup("INFO", str(tmp_path / "log"), format="P %(message)s", task_format="T %(message)s")
+    logging.getLogger("fastq.worker").info("one")
+    logging.getLogger("celery.beat").info("two")
+    get_task_logger("proj.tasks").info("three")
+    assert (tmp_path / "log").read_text().splitlines() == ["P one", "P two", "T three"]
+    log.reset()
+    assert {name: logging.getLogger(name).handlers for name in silent} == {name: [silent[name]] for name in silent}
 
 
 def test_a_child_may_set_up_a_file_of_its_own(tmp_path: Path) -> None:
