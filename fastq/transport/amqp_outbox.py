@@ -1,7 +1,7 @@
 """Messages that are to be sent: those offered, and those that came back. Numbers them, and knows what is settled.
 
 1. A message has its number when it is taken; `settled` tells up to where all have a place at the broker.
-2. What comes back is declared a place for, and sent once more.
+2. What comes back is declared a place for, and sent once more. What a queue refuses is sent again for a while.
 3. What the broker does not take even so is told to whoever flushes; what was offered becomes a dead letter, since
    nobody else has it.
 """
@@ -16,9 +16,10 @@ from collections.abc import Callable
 from fastq._ext import amqp
 from fastq.amqp.link import Link
 from fastq.exceptions import BrokerRefused, TransportError
+from fastq.transport.amqp_again import Again
 from fastq.transport.amqp_pipe import Pipe
 from fastq.transport.amqp_refusal import MOST_NAMES, Failures, Sent, given_up, is_dead, listed
-from fastq.transport.amqp_route import Routes
+from fastq.transport.amqp_route import REPLY, Routes
 from fastq.types import Message
 
 logger = logging.getLogger("fastq.transport.amqp")
@@ -37,6 +38,7 @@ class Outbox(Pipe):
         self._offered: deque[Message] = deque()
         self._second_chance: set[int] = set()
         """Hashes of messages that came back and were sent once more."""
+        self._again = Again(timeout_s)
         self._floor: tuple[int, int] | None = None
         """(settled, until): a message that came back is on its way again, so nothing above counts as settled."""
         self._failures = Failures(WINDOW)
@@ -50,22 +52,24 @@ class Outbox(Pipe):
     @property
     def pending(self) -> int:
         """Messages that are not confirmed."""
-        return len(self._sent) + len(self._offered) + len(self._returned)
+        return len(self._sent) + len(self._offered) + len(self._returned) + len(self._again)
 
     @property
     def settled(self) -> int:
         """All messages up to this number, as `offer` gave it, are confirmed."""
         if self._floor is None:
             return self._sent.confirmed
-        if not self._returned and self._sent.confirmed >= self._floor[1]:
+        if not self._returned and not self._again and self._sent.confirmed >= self._floor[1]:
             self._floor = None
             self._second_chance.clear()
+            self._again.forget()
             return self._sent.confirmed
         return self._floor[0]
 
     def _names(self) -> str:
         contents = [Sent.read(frames).content for frames in self._sent.again()[:MOST_NAMES]]
-        contents += [sent.content for sent in self._returned] + [message.content for message in self._offered]
+        contents += [sent.content for sent in self._returned + self._again.waiting]
+        contents += [message.content for message in self._offered]
         return listed(contents, self.pending)
 
     def _break(self, error: TransportError) -> None:
@@ -164,6 +168,35 @@ class Outbox(Pipe):
         if self._can_send_offered():
             self._send_offered()
 
+    def _nacked(self, sent: Sent) -> None:
+        is_news = not self._again and not self._again.knows(sent)
+        if self._routes.has_limit(sent.routing_key, sent.exchange) or not self._again.add(sent):
+            self._refused(sent, _nack(sent))
+            return
+        if is_news:
+            logger.warning("%s; it is sent again for %g s", _nack(sent), self._timeout_s)
+        self._hold()
+
+    def _offer_again(self) -> None:
+        """Have sent what was refused, if it is time to."""
+        if self._again.due_in != 0.0:
+            return
+        settled = self.settled
+        for sent in self._again.take():
+            exchange = sent.exchange if sent.exchange or sent.is_mandatory else REPLY
+            self._offered.append(Message(sent.routing_key, sent.content, exchange=exchange))
+        self._floor = settled, self._sent.sent + len(self._offered)
+
+    def _give_up_refused(self) -> bool:
+        """Send no more what was refused: whoever waits for it waits no longer. Returns whether there was any."""
+        settled = self.settled
+        refused = self._again.take()
+        for sent in refused:
+            self._refused(sent, _nack(sent))
+        if refused:
+            self._floor = settled, self._sent.sent + len(self._offered)
+        return bool(refused)
+
     def _refused(self, sent: Sent, why: str, *, is_final: bool = False) -> None:
         message = Message(sent.routing_key, sent.content, exchange=sent.exchange)
         if not self._keeps or not sent.is_mandatory or (is_final and is_dead(message)):
@@ -177,3 +210,7 @@ class Outbox(Pipe):
             message = given_up(message, why)
         self._offered.append(message)
         self._hold()
+
+
+def _nack(sent: Sent) -> str:
+    return f"RabbitMQ refused {sent} (basic.nack): its queue is full or failed"

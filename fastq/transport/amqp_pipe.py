@@ -65,6 +65,10 @@ class Pipe(ABC):
         When it *is_final*, the broker would not take it at another time either.
         """
 
+    @abstractmethod
+    def _nacked(self, sent: Sent) -> None:
+        """Take note of a message that its queue does not take now; it counts as confirmed right after."""
+
     # -- the connection ------------------------------------------------------------------------
 
     def _open(self, timeout_s: float) -> None:
@@ -182,8 +186,7 @@ class Pipe(ABC):
             self._returned.append(Sent(args[2], args[3], True, content))
         elif method == _NACK:
             for frames in self._sent.up_to(args[0], args[1]):
-                sent = Sent.read(frames)
-                self._refused(sent, f"RabbitMQ refused {sent} (basic.nack): its queue is full or failed")
+                self._nacked(Sent.read(frames))
             self._sent.confirm(args[0], args[1])
         elif method == _CLOSE:
             if args[2] << 16 | args[3] == _PUBLISH:

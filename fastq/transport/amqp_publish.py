@@ -51,11 +51,11 @@ class Publisher(Outbox):
         except ConnectionLost as error:
             self._break(error)
             return 0.0 if self.pending else None
+        waits = [beat_in, self._again.due_in if self._link is not None else None]
         if self._link is None or self._can_send_offered():
             # What was put off waits for its time, though there is a connection.
-            send_in = max(0.0, self._retry_at - time.monotonic())
-            return send_in if beat_in is None else min(beat_in, send_in)
-        return beat_in
+            waits.append(max(0.0, self._retry_at - time.monotonic()))
+        return min((wait for wait in waits if wait is not None), default=None)
 
     # -- callers that may wait -----------------------------------------------------------------
 
@@ -131,6 +131,7 @@ class Publisher(Outbox):
                         return
                     self._open(self._timeout_s)
                     self._down = None
+                self._offer_again()
                 if self._can_send_offered() and time.monotonic() >= self._retry_at:
                     self._send_offered()
                 self._read(0.0)
@@ -192,7 +193,12 @@ class Publisher(Outbox):
     def _is_clear(self, most: int) -> bool:
         """Whether a message can be sent now, with *most* others unconfirmed; what was offered has its number before."""
         link = self._link
-        return link is not None and not link.blocked and not self._offered and len(self._sent) <= most
+        return link is not None and not link.blocked and not self._offered and self._unconfirmed <= most
+
+    @property
+    def _unconfirmed(self) -> int:
+        """What the broker has not confirmed, of all that was sent."""
+        return len(self._sent) + len(self._again)
 
     def _enter(self) -> None:
         """Wait until messages can be sent: there is a connection, room in the window, and the broker takes them."""
@@ -202,7 +208,7 @@ class Publisher(Outbox):
                 self._read(0.0)
             except ConnectionLost as error:
                 self._break(error)
-        most = WINDOW - 1 if len(self._sent) < WINDOW else WINDOW // 2
+        most = WINDOW - 1 if self._unconfirmed < WINDOW else WINDOW // 2
         if not self._is_clear(most):
             self._check_down()
             self._wait(lambda: self._is_clear(most), self._timeout_s)
@@ -242,6 +248,9 @@ class Publisher(Outbox):
                 time.sleep(pause_s)
                 pause_s = min(pause_s * 2, RETRY_MOST_S)
             elif time.monotonic() >= deadline and not is_done():
+                if self._give_up_refused():
+                    before, deadline = self.pending, time.monotonic() + timeout_s
+                    continue
                 failure = failure or OperationalError(self._why_waiting(timeout_s))
                 self._give_up_silent()
                 raise failure
@@ -257,10 +266,13 @@ class Publisher(Outbox):
             raise TransportError("this transport is closed")
         if self._link is None:
             self._open(left_s)
-        elif self._can_send_offered():
+            return
+        self._offer_again()
+        if self._can_send_offered():
             self._send_offered()
         else:
-            self._read(min(left_s, self._timeout_s / 4))
+            again_in = self._again.due_in
+            self._read(min(left_s, self._timeout_s / 4, self._timeout_s if again_in is None else again_in))
             self._ask_if_silent()
 
     def _why_waiting(self, timeout_s: float) -> str:

@@ -12,6 +12,8 @@ from fastq.transport.amqp_side import SideChannel
 from fastq.transport.amqp_topology import Topology
 from fastq.wire.entity import Queue
 
+_LIMITS = {"x-max-length", "x-max-length-bytes"}
+
 REPLY = "\0reply"
 """In the place of an exchange: the queue belongs to whoever waits for a result, and is theirs to declare."""
 
@@ -97,6 +99,12 @@ class Routes:
         """Whether the user gave *queue* a dead-letter exchange of its own."""
         found = self._queue_of(queue)
         return found is not None and has_own_dlx(found)
+
+    def has_limit(self, queue: str, exchange: str) -> bool:
+        """Whether a refusal means that a place is full. A quorum queue may as well be without a leader for a moment."""
+        found = self._bound_to(exchange) if exchange else [self._queue_of(queue)]
+        arguments = [one.declared_arguments() for one in found if one is not None]
+        return any(_LIMITS & each.keys() and each.get("x-queue-type") != "quorum" for each in arguments)
 
     def _bound_to(self, exchange: str) -> list[Queue]:
         return list(self._queues_of(exchange))
