@@ -69,10 +69,10 @@ def test_an_order_that_fails_says_why_and_the_next_one_is_obeyed(rabbitmq: Rabbi
 
 
 def test_all_connections_are_closed_with_the_reason_given(rabbitmq: RabbitMQ, amqp_url: str) -> None:
-    connection = connect(amqp_url)
-    assert rabbitmq.close_all_connections('a "reason"') == 1
-    with pytest.raises(amqp.ConnectionForced, match='a "reason"'):
-        connection.drain_events(5)
+    with closing(connect(amqp_url)) as connection:
+        assert rabbitmq.close_all_connections('a "reason"') == 1
+        with pytest.raises(amqp.ConnectionForced, match='a "reason"'):
+            connection.drain_events(5)
 
 
 def test_an_alarm_blocks_who_publishes_until_it_is_cleared(rabbitmq: RabbitMQ, amqp_url: str) -> None:
