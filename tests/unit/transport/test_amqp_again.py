@@ -12,20 +12,11 @@ from fastq._ext import envelope
 from fastq.bench.servers.rabbitmq import RabbitMQ
 from fastq.exceptions import Undeliverable
 from fastq.transport import amqp_side
+from fastq.transport.amqp import AmqpTransport
 from fastq.types import Endings, Message
 from fastq.wire.entity import Queue
 from tests.deadline import wait_until
-from tests.unit.transport.amqpkit import (
-    QUORUM,
-    Desk,
-    Open,
-    content,
-    known,
-    names,
-    publish,
-    tags,
-    take,
-)
+from tests.unit.transport.amqpkit import QUORUM, Desk, Open, content, known, names, publish, tags, take
 
 REFUSED = "(basic.nack): its queue is full or failed"
 
@@ -82,6 +73,28 @@ def test_what_a_queue_without_a_leader_refuses_is_stored_when_it_has_one(
         (name, 7) for name in names(3)]
     assert [record.levelname for record in caplog.records if REFUSED in record.message] == ["WARNING"]
     assert transport._publisher.pending == 0
+
+
+def test_those_that_declare_a_quorum_queue_together_lose_nothing(open_amqp: Open, desk: Desk) -> None:
+    queues = [Queue(f"new{n}", queue_arguments=QUORUM.queue_arguments) for n in range(4)]
+    transports = [open_amqp(queue_of=known(*queues)) for _ in range(8)]
+    for transport in transports:
+        publish(transport, ["connected"])
+        transport.publish(())
+    gate = threading.Barrier(len(transports), timeout=20)
+
+    def run(name: str, transport: AmqpTransport) -> None:
+        for queue in queues:
+            gate.wait()
+            publish(transport, [name], queue.name)
+            transport.publish(())
+
+    threads = [threading.Thread(target=run, args=each) for each in zip(names(8), transports, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [sorted(desk.ids(queue.name)) for queue in queues] == [names(8)] * 4
 
 
 def test_a_program_that_ends_waits_until_its_messages_are_stored(open_amqp: Open, restarts: None, desk: Desk) -> None:
