@@ -396,8 +396,8 @@ class Worker:
         self._ring.stop()
         if self._children is None:
             return
-        deadline = time.monotonic() + (CHILD_EXIT_S if self.wish.now < Stop.COLD else 0)
-        while len(self._children) and time.monotonic() < deadline:
+        deadline = time.monotonic() + CHILD_EXIT_S
+        while len(self._children) and self.wish.now < Stop.COLD and time.monotonic() < deadline:
             for ended in self._children.reap():
                 self._settler.bury(ended.index, str(ended))
             if len(self._children):

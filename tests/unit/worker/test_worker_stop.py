@@ -6,8 +6,10 @@ import signal
 import time
 from collections.abc import Callable
 
+import psutil
 import pytest
 
+from fastq.worker.worker import CHILD_EXIT_S
 from tests.project import Project
 
 Make = Callable[..., Project]
@@ -88,6 +90,20 @@ def test_a_cold_stop_hands_back_what_runs_without_counting_a_death(make_project:
     assert project.notes == ["started gate", "started gate", "ended gate"]
     assert "death" not in second.said()
     assert second.stop() == 0
+
+
+def test_a_cold_stop_does_not_wait_for_a_child_that_does_not_end(make_project: Make) -> None:
+    project = make_project(SLEEPY)
+    worker = project.start(concurrency=2)
+    boss = psutil.Process(worker.process.pid)
+    stuck = project.wait_for(lambda: [child for child in boss.children() if len(boss.children()) == 2])[0]
+    stuck.suspend()
+    began = time.monotonic()
+    worker.send(signal.SIGINT)
+    project.wait_for(lambda: boss.children() == [stuck])
+    worker.send(signal.SIGINT)
+    assert worker.process.wait(10) == 1
+    assert time.monotonic() - began < CHILD_EXIT_S / 2
 
 
 def test_a_cold_stop_does_not_run_an_early_acked_task_twice(make_project: Make) -> None:
