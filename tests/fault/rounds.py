@@ -6,6 +6,7 @@ go on. It strikes when so many runs have started, which chance decides, so that 
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
@@ -146,8 +147,9 @@ def peace(crew: Crew, chance: random.Random) -> Iterator[None]:
 def kill_children(count: int) -> Nemesis:
     def strike(crew: Crew, chance: random.Random) -> Iterator[None]:
         for is_now in moments(crew, chance, count):
-            children = [pid for worker in crew.workers for pid in worker.children()]
-            if is_now and children:
+            while is_now and not (children := [pid for worker in crew.workers for pid in worker.children()]):
+                yield   # one that has just died is being replaced
+            if is_now:
                 crew.kill(chance.choice(children))
             yield
     return strike
@@ -202,7 +204,10 @@ def shut_down(count: int, *numbers: int) -> Nemesis:
         for is_now in moments(crew, chance, count):
             if is_now:
                 victim = crew.workers[0]
-                wait_until(victim.children, what="children")
+                children = wait_until(victim.children, what="children")
+                if len(numbers) > 1:
+                    # One that is quick at a warm shutdown would be gone before the next signal comes.
+                    os.kill(chance.choice(children), signal.SIGSTOP)
                 code = crew.shut_down(victim, *numbers)
                 assert code == expected, f"exit code {code} after {numbers}:\n{victim.said()}"
                 crew.start_worker()
