@@ -877,6 +877,17 @@ cdef class Held:
         if status == UNSETTLED_KNOWN:
             raise ValueError(f"a tag from {rows[0][0]} on was added before, or is not above {self.base}")
 
+    def add(self, tag):
+        cdef unsigned char record[ROW_HEAD]
+        cdef int status = UNSETTLED_KNOWN
+        if 0 <= tag <= INT64_MAX:
+            row_put(record, tag, 0, 0)
+            status = tags_add(&self.kept, record, record + ROW_HEAD, 1)
+        if status == UNSETTLED_MEMORY:
+            raise MemoryError
+        if status == UNSETTLED_KNOWN:
+            raise ValueError(f"tag {tag} was added before, or is not above {self.base}")
+
     def ack(self, runs):
         return self.settle(runs, BASIC_ACK, 1, BASIC_ACK, 0)
 

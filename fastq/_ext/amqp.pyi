@@ -136,6 +136,8 @@ class Held:
     def __init__(self, channel: int, tag_base: int = 0) -> None: ...
     def add_rows(self, rows: Rows) -> None:
         """Add what was taken. Raises ValueError, and adds nothing, when a tag is not above the base or held already."""
+    def add(self, tag: int) -> None:
+        """Add one tag: of what was asked for by basic.get. Raises ValueError as add_rows()."""
     def __len__(self) -> int: ...
     def holds(self, first: int, last: int) -> bool:
         """Whether all tags from *first* to *last* are held."""

@@ -88,6 +88,13 @@ class Machine(RuleBasedStateMachine):
         self.held.add_rows(rows)
         self.mine += [row[0] for row in rows]
 
+    @rule()
+    def get(self) -> None:
+        self.broker.last += 1
+        self.broker.unsettled.append(self.broker.last)
+        self.held.add(self.broker.base + self.broker.last)
+        self.mine.append(self.broker.base + self.broker.last)
+
     @precondition(lambda self: self.mine)
     @rule(data=st.data(), how=st.sampled_from(["acked", "rejected", "requeued"]))
     def settle(self, data: st.DataObject, how: str) -> None:
@@ -145,6 +152,16 @@ def test_no_multiple_ack_reaches_over_a_delivery_that_was_not_taken() -> None:
     held.add_rows(broker.take("a", 9))
     assert held.tags() == [2, 5, 6]
     assert held.ack([(2, 2), (5, 6)]) == frames.method(9, "basic.ack", 6, True)
+
+
+def test_a_single_tag_is_added_once_and_only_above_the_base() -> None:
+    held = amqp.Held(9, 100)
+    held.add(103)
+    for tag in (103, 100, -1, 1 << 63):
+        with pytest.raises(ValueError, match=f"tag {tag} was added before, or is not above 100"):
+            held.add(tag)
+    held.add(102)
+    assert held.tags() == [102, 103]
 
 
 @pytest.mark.parametrize("runs", [
