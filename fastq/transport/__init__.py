@@ -20,8 +20,8 @@ SCHEMES = {
 
 _EMBEDDED = ("death_limit",)
 _AMQP = (
-    "bound_to", "connect_timeout_s", "death_limit", "delayed_queue_type", "failover", "heartbeat_s", "known",
-    "login_method", "queue_of", "result_content", "ssl",
+    "bound_to", "children", "connect_timeout_s", "death_limit", "delayed_queue_type", "failover", "heartbeat_s",
+    "known", "login_method", "queue_of", "result_content", "ssl",
 )
 TOLD: dict[str, tuple[str, ...]] = {
     "sqlite": _EMBEDDED, "memory": _EMBEDDED, "amqp": _AMQP, "amqps": _AMQP, "pyamqp": _AMQP, "librabbitmq": _AMQP,

@@ -5,7 +5,8 @@
    before the ack is sent, so that a death in between doubles and never loses.
 3. Sleep on `fileno`; `keep`, `arm` and `turn` send the heartbeats.
 4. What comes back: the broker says only that a delivery was made before. Whoever held it vanished, so it counts as a
-   death, in a header of a copy; what a worker gives back itself is copied without one.
+   death, in a header of a copy; what a worker gives back itself is copied without one. Copies with deaths wait in a
+   queue of their own, amqp_trial.py.
 5. Look: figures, purge, dead letters.
 """
 
@@ -81,10 +82,14 @@ class AmqpTransport:
         self._publisher = Publisher(lambda timeout_s: self._connect(self._heartbeat_s, timeout_s), self._routes,
                                     timeout_s=options.publish_timeout_s,
                                     on_link=partial(self._watch_link, "publisher"))
-        self._leaving = Leaving(self._publisher, self._routes, options.result_content)
+        self._trials = Trials(options.death_limit, options.children, self._routes.has_trials)
+        self._leaving = Leaving(self._publisher, self._routes, self._trials, options.result_content)
         self._watched: dict[str, Link] = {}
         self._consumer: Consumer | None = None
-        self._trials = Trials(options.death_limit)
+        self._side: SideChannel | None = None
+        """Beside the consumer, on its connection."""
+        self._left = 0
+        """Of the credit when there was some last."""
         self._guard: Guard | None = None
 
     # -- connections ---------------------------------------------------------------------------
@@ -154,13 +159,18 @@ class AmqpTransport:
         link = self._connect(self._heartbeat_s)
         try:
             self._epoch += 1
-            consumer = Consumer(link, self._queues, self._epoch << EPOCH_BITS,
-                                arguments=self._routes.consumer_arguments)
-            self._routes.prepare(SideChannel(link), self._queues)
+            base, side = self._epoch << EPOCH_BITS, SideChannel(link)
+            consumer = Consumer(link, self._queues, base, arguments=self._routes.consumer_arguments,
+                                on_get=self._trials.hear)
+            self._routes.prepare(side, self._queues)
+            self._trials.begin(self._queues, base)
+            self._trials.search(side)
         except BaseException:
             link.abandon()
             raise
-        self._consumer = consumer
+        # From here on a question is asked beside work that must not wait.
+        link.call_timeout_s = self._options.publish_timeout_s
+        self._consumer, self._side, self._left = consumer, side, 0
         self._watch_link("consumer", link)
 
     def turn(self, endings: Endings, credit: int) -> Deliveries:
@@ -174,7 +184,7 @@ class AmqpTransport:
         try:
             self._settle(consumer, endings)
             if credit > 0:
-                consumer.resize(consumer.in_hand + credit)
+                self._ask(consumer, credit)
             consumer.send()
             consumer.read()
             consumer.link.beat()
@@ -183,11 +193,23 @@ class AmqpTransport:
             raise
         return self._take(consumer, credit)
 
+    def _ask(self, consumer: Consumer, credit: int) -> None:
+        if not self.is_choked:
+            # What is taken now could not be given back, and so would count a death at a shutdown.
+            self._trials.ask(consumer, credit)
+        consumer.resize(consumer.in_hand - self._trials.in_hand(consumer) + credit - self._trials.expected)
+
     def _take(self, consumer: Consumer, credit: int) -> Deliveries:
-        found = self._trials.next(consumer.holds) if credit > 0 else []
-        found += self._trials.sift(consumer.take(credit - len(found)))
-        # What was sifted out just now may be tried at once.
-        return found or (self._trials.next(consumer.holds) if credit > 0 else [])
+        found = self._trials.take(consumer) if credit > 0 else []
+        room = credit - len(found) - self._trials.expected
+        others, suspects = self._trials.sift(consumer.take(room))
+        if suspects:
+            consumer.ack(*self._leaving.move(suspects))
+            self._publisher.poll()
+        found += others
+        if credit > 0:
+            self._left = credit - sum(len(rows) for _, rows in found)
+        return found
 
     def _settle(self, consumer: Consumer, endings: Endings) -> None:
         """Give every ending to the broker, and remove it from *endings*, so that nothing is done twice."""
@@ -196,6 +218,7 @@ class AmqpTransport:
             back, gate = self._give_back(consumer, endings, gate)
             acks += back
         self._publisher.poll()
+        self._trials.arrived(self._publisher.settled)
         ready, ended = consumer.open_gates(self._publisher.settled), endings.ack + acks
         if gate <= self._publisher.settled:
             ready += ended
@@ -210,7 +233,7 @@ class AmqpTransport:
         """Put back *endings.back*, and with it all that nobody took yet."""
         if consumer.is_still:
             consumer.pause()
-        for queue, batch in [*self._trials.give_back(), *consumer.take(consumer.gathered)]:
+        for queue, batch in [*self._trials.take(consumer), *consumer.take(consumer.gathered)]:
             for tag, deaths, content in batch:
                 endings.rows[tag] = queue, deaths, content
                 endings.back.append((tag, tag))
@@ -224,11 +247,15 @@ class AmqpTransport:
     def arm(self) -> float | None:
         """Say when to look again: at once when there is work, else when a heartbeat or an attempt to connect is due."""
         consumer = self._attached()
-        if consumer.gathered or consumer.link.has_news() or self._trials.is_due(consumer.holds):
+        # What has come is left alone while the only room is kept for what was asked for.
+        is_kept = 0 < self._left <= self._trials.expected and not self._trials.has_come
+        if consumer.link.has_news() or self._trials.has_come or (consumer.gathered and not is_kept):
             return 0.0
         try:
             consumer.send()
             waits = [consumer.link.beat(), self._publisher.retry_in, consumer.cramped_in]
+            if self._left > 0 and not self.is_choked:
+                waits.append(self._trials.due_in(consumer))
         except ConnectionLost:
             self._lose()
             raise
@@ -236,23 +263,33 @@ class AmqpTransport:
         return min(known) if known else None
 
     def keep(self) -> int:
-        """Send heartbeats, and give back what came and found no room for long; returns 0.
+        """Send heartbeats, look for trials, and give back what came and found no room for long; returns 0.
 
         What dead workers held comes back by itself.
         """
         consumer = self._attached()
-        if consumer.gathered and time.monotonic() - consumer.taken_at >= STUCK_S:
-            try:
+        assert self._side is not None
+        try:
+            if self._is_stuck(consumer) and not self.is_choked:
                 consumer.pause()
                 acks, gate = self._give_back(consumer, Endings())
                 self._publisher.poll()
                 consumer.ack(acks, gate)
                 consumer.send()
-            except ConnectionLost:
-                self._lose()
-                raise
+            self._trials.look(self._side)
+        except ConnectionLost:
+            self._lose()
+            raise
         self.arm()
         return 0
+
+    def _is_stuck(self, consumer: Consumer) -> bool:
+        return bool(consumer.gathered or self._trials.has_come) and time.monotonic() - consumer.taken_at >= STUCK_S
+
+    @property
+    def is_choked(self) -> bool:
+        """Whether the broker blocks publishers, as far as is known; while it does, only a shutdown gives back."""
+        return self._leaving.is_choked
 
     def _attached(self) -> Consumer:
         if self._consumer is None:
@@ -261,7 +298,7 @@ class AmqpTransport:
 
     def _lose(self) -> None:
         consumer, self._consumer = self._consumer, None
-        self._trials = Trials(self._options.death_limit)
+        self._trials.begin((), 0)
         if consumer is not None:
             self._watch_link("consumer", None)
             consumer.link.abandon()
@@ -271,7 +308,6 @@ class AmqpTransport:
         consumer = self._consumer
         if consumer is None:
             return
-        consumer.link.call_timeout_s = self._options.publish_timeout_s
         try:
             consumer.finish()
             acks, _ = self._give_back(consumer, Endings())
@@ -286,7 +322,7 @@ class AmqpTransport:
         finally:
             self._watch_link("consumer", None)
             self._consumer = None
-            self._trials = Trials(self._options.death_limit)
+            self._trials.begin((), 0)
             consumer.link.close()
 
     # -- looking -------------------------------------------------------------------------------

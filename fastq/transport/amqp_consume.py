@@ -26,8 +26,9 @@ GATE_S = 0.1
 MOST = 65535
 """The largest window that AMQP can say."""
 
-_QOS, _CONSUME, _CANCEL = (amqp.METHODS[f"basic.{name}"] for name in ("qos", "consume", "cancel"))
+_QOS, _CONSUME, _CANCEL, _GET = (amqp.METHODS[f"basic.{name}"] for name in ("qos", "consume", "cancel", "get"))
 _CONSUME_OK, _CLOSE = amqp.METHODS["basic.consume-ok"], amqp.METHODS["channel.close"]
+_GOT = frozenset(amqp.METHODS[f"basic.{name}"] for name in ("get-ok", "get-empty"))
 
 Runs = list[tuple[int, int]]
 
@@ -64,13 +65,18 @@ class Lane:
 
 
 class Consumer:
-    """Takes deliveries from *queues* over *link*, and settles them. Tags start above *base*."""
+    """Takes deliveries from *queues* over *link*, and settles them. Tags start above *base*.
+
+    *on_get* hears the answer to each `get`, which may be that the broker closes the channel.
+    """
 
     def __init__(self, link: Link, queues: Sequence[str], base: int, *, arguments: Callable[[str], dict[str, object]],
-                 ) -> None:
+                 on_get: Callable[[amqp.Event], None]) -> None:
         self.link = link
         self._base = base
         self._arguments = arguments
+        self._on_get = on_get
+        self._is_getting = False
         self._channel = link.open_channel()
         link.handlers[self._channel] = self._on_event
         self.held = amqp.Held(self._channel, base)
@@ -130,7 +136,7 @@ class Consumer:
         """Ask for nothing more, and take in all that is under way. Raises ConnectionLost."""
         self.pause()
         # A consumer that was just made cannot be cancelled before the broker has confirmed it.
-        while self._out or any(lane.asked for lane in self._lanes):
+        while self._out or any(lane.asked for lane in self._lanes) or self._is_getting:
             self.send()
             # The answer comes after everything that was sent before.
             self.link.call(self._channel, _QOS, 0, 1, False)
@@ -166,6 +172,9 @@ class Consumer:
 
     def _on_event(self, event: amqp.Event) -> None:
         _, method, args, _ = event
+        if method in _GOT or (method == _CLOSE and args[2] << 16 | args[3] == _GET):
+            self._is_getting = False
+            self._on_get(event)
         if method == _CONSUME_OK:
             for lane in self._lanes:
                 if args[0] in lane.asked:
@@ -219,6 +228,16 @@ class Consumer:
         found.append((lane.queue, rows))
         self.taken_at = time.monotonic()
         return len(rows)
+
+    def get(self, queue: str) -> None:
+        """Ask for one message of *queue*, whatever the windows are; one at a time."""
+        self._is_getting = True
+        self._out.append(amqp.method(self._channel, _GET, queue, False))
+
+    def hold(self, tag: int) -> None:
+        """Take the delivery that `get` brought."""
+        self.held.add(tag)
+        self.taken_at = time.monotonic()
 
     @property
     def in_hand(self) -> int:

@@ -24,6 +24,7 @@ from fastq.transport.amqp_future import queue_of
 from fastq.transport.amqp_look import Look, looking
 from fastq.transport.amqp_side import SideChannel, Step
 from fastq.transport.amqp_topology import Topology
+from fastq.transport.amqp_trial_queue import owner_of
 from fastq.types import DeadLetter
 from fastq.wire.entity import Queue
 from fastq.wire.header import revise
@@ -98,6 +99,7 @@ def _last_death(headers: Mapping[str, Any]) -> tuple[str, str, float]:
     future = queue_of(key)
     if future is not None and queue.startswith("celery_delayed_"):
         queue, reason = future, _GONE
+    queue = owner_of(queue) or queue
     return queue, reason, date.timestamp() if isinstance(date, datetime) else 0.0
 
 

@@ -34,12 +34,13 @@ def _no_names() -> Iterable[str]:
 class AmqpOptions(NamedTuple):
     """How a broker is reached and used; seconds, unless a name says otherwise.
 
-    ``queue_of`` tells what to declare for a queue's name, None for nothing; ``bound_to`` the known queues of an
-    exchange, ``known`` the names of all. ``confirm_publish`` makes every single
-    publish wait for its confirm. ``publish_timeout_s`` bounds all that a producer waits for.
+    ``children`` is how many tasks the worker runs at a time. ``queue_of`` tells what to declare for a queue's name,
+    None for nothing; ``bound_to`` the known queues of an exchange, ``known`` the names of all. ``confirm_publish``
+    makes every single publish wait for its confirm. ``publish_timeout_s`` bounds all that a producer waits for.
     """
 
     death_limit: int = 3
+    children: int = 1000
     queue_of: Callable[[str], Queue | None] = _any_queue
     bound_to: Callable[[str], Iterable[Queue]] = _no_queues
     known: Callable[[], Iterable[str]] = _no_names
@@ -89,6 +90,7 @@ def _callable(name: str, value: object) -> object:
 _YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _READERS: dict[str, Callable[[str, object], object]] = {
     "death_limit": lambda name, value: int(number(name, value, 1)),
+    "children": lambda name, value: int(number(name, value, 1)),
     "queue_of": _callable,
     "bound_to": _callable,
     "known": _callable,

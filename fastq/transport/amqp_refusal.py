@@ -9,6 +9,7 @@ from typing import NamedTuple
 from fastq._ext import amqp, envelope
 from fastq.exceptions import FrameError, Undeliverable
 from fastq.transport.amqp_dead import DEAD, dead_message
+from fastq.transport.amqp_trial_queue import owner_of
 from fastq.types import Message
 
 logger = logging.getLogger("fastq.transport.amqp")
@@ -89,10 +90,11 @@ def given_up(message: Message, why: str) -> Message:
     Whoever offered it acknowledges what it came from, so it must not be dropped.
     """
     logger.error("%s goes to the dead letters: %s", named(message.content)[0], why)
+    queue = owner_of(message.queue) or message.queue
     try:
-        exchange, key, content = dead_message(message.content, message.queue, why, 0)
+        exchange, key, content = dead_message(message.content, queue, why, 0)
     except FrameError:
-        exchange, key, content = dead_message(envelope.pack({}, {}, message.content), message.queue, why, 0)
+        exchange, key, content = dead_message(envelope.pack({}, {}, message.content), queue, why, 0)
     # A queue that cannot exist, as its name is too long, is one reason for a message to come here.
     return Message(key if len(key.encode()) <= LONGEST_KEY else "", content, exchange=exchange)
 

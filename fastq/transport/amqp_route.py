@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from fastq.exceptions import BrokerRefused
 from fastq.transport.amqp_dead import DEAD, DeadLetters, has_own_dlx
 from fastq.transport.amqp_delay import LEVELS_STAND, Delays, is_level
 from fastq.transport.amqp_options import AmqpOptions
 from fastq.transport.amqp_side import SideChannel
 from fastq.transport.amqp_topology import Topology
+from fastq.transport.amqp_trial_queue import has_trials, owner_of, trial_entity
 from fastq.wire.entity import Queue
+
+logger = logging.getLogger("fastq.transport.amqp")
 
 _LIMITS = {"x-max-length", "x-max-length-bytes"}
 
@@ -34,9 +39,12 @@ class Routes:
     def __init__(self, options: AmqpOptions) -> None:
         self.known: set[str] = set()
         """The queues that were declared here."""
+        self._untried: set[str] = set()
+        """Queues whose trial queue the broker lets nobody make."""
         self._queue_of = options.queue_of
         self._queues_of = options.bound_to
-        self._topology = Topology(options.queue_of)
+        self._dead_queue_type = options.dead_queue_type
+        self._topology = Topology(self._declared)
         self._delays = Delays(self._topology, options.delayed_queue_type, options.dead_queue_type, options.bound_to)
         self.dead = DeadLetters(self._topology, options.dead_queue_type)
 
@@ -51,7 +59,15 @@ class Routes:
             delayed = self._delays.route(side, queue, content, run_at, exchange)
             if delayed is not None:
                 return Place(*delayed, is_passing=True)
-        self.declare(side, queue, exchange)
+        try:
+            self.declare(side, queue, exchange)
+        except BrokerRefused as error:
+            owner = owner_of(queue)
+            if owner is None:
+                raise
+            logger.warning("%s; tasks of queue %r that killed workers are tried beside each other", error, owner)
+            self._untried.add(owner)
+            return self.place(side, owner, content, None, "")
         return Place(exchange, queue, content, is_mandatory=not self._is_fanout(exchange))
 
     def is_open(self, side: SideChannel, queue: str, run_at: float | None, exchange: str) -> bool:
@@ -72,7 +88,7 @@ class Routes:
             return
         names = [queue] if not exchange else [found.name for found in self._bound_to(exchange)]
         self._topology.declare(side, *names)
-        self.known.update(names)
+        self.known.update(name for name in names if owner_of(name) is None)
 
     def prepare(self, side: SideChannel, queues: Sequence[str]) -> None:
         """Declare the queues of a consumer, and open the ways to them for future messages."""
@@ -102,9 +118,19 @@ class Routes:
 
     def has_limit(self, queue: str, exchange: str) -> bool:
         """Whether a refusal means that a place is full. A quorum queue may as well be without a leader for a moment."""
-        found = self._bound_to(exchange) if exchange else [self._queue_of(queue)]
+        found = self._bound_to(exchange) if exchange else [self._declared(queue)]
         arguments = [one.declared_arguments() for one in found if one is not None]
         return any(_LIMITS & each.keys() and each.get("x-queue-type") != "quorum" for each in arguments)
+
+    def has_trials(self, queue: str) -> bool:
+        """Whether messages of *queue* have a place to wait for their trial."""
+        return queue not in self._untried and has_trials(queue, self._queue_of(queue))
+
+    def _declared(self, name: str) -> Queue | None:
+        owner = owner_of(name)
+        if owner is None:
+            return self._queue_of(name)
+        return trial_entity(owner, self._queue_of(owner), self._dead_queue_type)
 
     def _bound_to(self, exchange: str) -> list[Queue]:
         return list(self._queues_of(exchange))

@@ -217,7 +217,8 @@ class Worker:
         return None if expires_s is None else time.time() + expires_s
 
     def _open_broker(self) -> None:
-        self._transport: Transport = self.app.open_transport(for_worker=True, death_limit=self.options.max_deaths)
+        self._transport: Transport = self.app.open_transport(
+            for_worker=True, death_limit=self.options.max_deaths, children=self.options.concurrency)
         store = self.app.store_beside(self._transport)
         self._consumer = Consumer(self._transport, self._ring, self._settler, self._decider, self._prefetch, store)
         self._settler.tells_content = not self._transport.caps.is_atomic
