@@ -37,6 +37,10 @@ class Transport(Protocol):
 
     caps: Caps
 
+    @property
+    def is_choked(self) -> bool:
+        """Whether the broker takes no messages for now: what is given back would count as left by one who died."""
+
     def publish_one(self, queue: str, content: bytes, priority: int = 0, run_at: float | None = None,
                     exchange: str = "") -> None:
         """Store one message: when this returns it is stored, or on its way and sent again until it is.

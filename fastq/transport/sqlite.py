@@ -82,6 +82,7 @@ class SqliteTransport:
     """
 
     caps = Caps(stores_results=True, lean_headers=True, is_atomic=True, has_leases=True)
+    is_choked = False
 
     def __init__(self, file: SqliteFile, options: TransportOptions) -> None:
         self._file = file

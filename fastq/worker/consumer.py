@@ -144,8 +144,11 @@ class Consumer:
     def hand_back(self, *, now: bool = False) -> int:
         """Give un-started deliveries back when the children stopped taking any, or at once; returns how many.
 
-        A window that the user chose would be filled again at once: what it holds goes back at the end only.
+        A window that the user chose would be filled again at once: what it holds goes back at the end only. While the
+        broker takes no messages what is held is kept.
         """
+        if not now and self._transport.is_choked:
+            return 0
         has_waiting = self._ring.waiting > 0 or self.is_ahead
         seen, since = self._progress
         mono = time.monotonic()

@@ -71,6 +71,8 @@ class Broker:
 
     # -- what a worker sees
 
+    is_choked = False
+
     def _step(self) -> None:
         time.sleep(0.001)       # and no faster than this
         next(self._script, None)

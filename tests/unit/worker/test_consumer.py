@@ -102,6 +102,25 @@ def test_what_waits_behind_a_long_task_goes_back_unless_the_user_chose_the_windo
     parts.kit.close()
 
 
+def test_what_waits_is_kept_while_the_broker_takes_nothing(tmp_path: Path, broker: Transport,
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = Parts(tmp_path)
+    consumer = Consumer(broker, parts.ring, parts.settler, parts.decider, Prefetch(1, parts.ring.free))
+    for _ in range(4):
+        broker.publish_one("q", message())
+    consumer.turn()
+    held = parts.ring.in_hand
+    now = [time.monotonic()]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    assert consumer.hand_back() == 0
+    monkeypatch.setattr(broker, "is_choked", True)
+    now[0] += 2 * HAND_BACK_S
+    assert consumer.hand_back() == 0
+    monkeypatch.setattr(broker, "is_choked", False)
+    assert consumer.hand_back() == held
+    parts.kit.close()
+
+
 def test_a_bell_that_rings_is_heard_though_nothing_more_may_be_held(tmp_path: Path, broker: Transport) -> None:
     parts = Parts(tmp_path)
     heard: list[tuple[Endings, int]] = []
