@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -94,7 +95,9 @@ class Host:
         self.server = server
         self._heartbeat_s = heartbeat_s
         self._store = folder / "results.db"
-        self._straight = server.vhost()
+        # A crash of RabbitMQ (3.10.8) soon after quorum queues were deleted: those that have the same names now may not
+        # come up. So no round has the virtual host of another.
+        self._straight = server.vhost(f"round-{uuid.uuid4().hex[:8]}")
         self.proxy = Proxy(server.port) if is_proxied else None
         self.url = self.proxy.url(self._straight) if self.proxy else self._straight
         self._owed = OWED.format(vhost=self._straight.rpartition("/")[2])

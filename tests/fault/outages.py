@@ -34,7 +34,7 @@ Blow = Callable[["Crew"], Iterator[None]]
 
 TASKS = 2000
 ELECT = """
-[ra:trigger_election(amqqueue:get_pid(Queue)) || Queue <- rabbit_amqqueue:list(),
+[catch ra:trigger_election(amqqueue:get_pid(Queue)) || Queue <- rabbit_amqqueue:list(),
                                                  amqqueue:get_type(Queue) =:= rabbit_quorum_queue]
 """
 NOTICE_S = 20.0

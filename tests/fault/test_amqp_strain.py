@@ -100,8 +100,10 @@ def test_a_worker_whose_broker_is_away_takes_no_cpu(make: Make, amqp_url: str, r
     assert worker.stop() == 0
 
 
-def test_acks_go_on_while_the_broker_blocks_publishers(make: Make, amqp_url: str, rabbitmq: RabbitMQ) -> None:
-    project = make(amqp_url)
+@pytest.mark.parametrize("settings", [{}, {"worker_prefetch_multiplier": 1}], ids=["own window", "window of one"])
+def test_acks_go_on_while_the_broker_blocks_publishers(make: Make, amqp_url: str, rabbitmq: RabbitMQ,
+                                                       settings: dict[str, int]) -> None:
+    project = make(amqp_url, **settings)
     project.tasks.gated.delay("gate")
     project.tasks.later.map_delay(range(20))
     project.tasks.plain.map_delay(range(500))
