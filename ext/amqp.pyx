@@ -1,17 +1,15 @@
 """AMQP 0-9-1 on the wire: bytes to methods and deliveries, and back. No sockets, clocks or threads.
 
 1. method(), content(), publisher() and publish() write frames (frame.pxd, fields.pxd).
-2. Decoder reads them, however they are cut, and gathers the deliveries of watched consumers in packed buffers.
-3. Rows is such a buffer, taken (rows.pxd).
-4. Held knows what is not settled on a channel (unsettled.pxd), and writes the frames that settle it.
+2. Decoder reads them, however they are cut, and gathers the deliveries of watched consumers in packed buffers
+   (batch.pyx).
+3. Held knows what is not settled on a channel (unsettled.pxd), and writes the frames that settle it.
 
 amqp.pyi tells what callers may expect.
 """
 
-from collections.abc import Sequence
-
 cimport cython
-from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.buffer cimport PyBUF_SIMPLE, Py_buffer, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport INT64_MAX, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
@@ -21,14 +19,16 @@ from buf cimport Buf, buf_free, buf_init, buf_u8, buf_u16, buf_u32, store_u32, s
 from cur cimport Cur, cur_fail, cur_init, cur_short, cur_take, load_u16, load_u32, load_u64
 from fields cimport METHOD_COUNT, METHOD_TABLE, Method, field_int, field_names, fields_read, fields_write, find_method
 from frame cimport *
-from rows cimport ROW_HEAD, ROW_MARKED_BIT, ROW_REDELIVERED_BIT, Row, row_next, row_put, row_size
-from scan cimport Scan, scan_content
+from rows cimport (
+    ROW_HEAD, ROW_MARKED_BIT, ROW_REDELIVERED_BIT, Batch, Row, batch_give, row_next, row_put, row_size,
+)
 from tablepy cimport table_memory
 from unsettled cimport (
     UNSETTLED_KNOWN, UNSETTLED_MEMORY, Run, Tags, tag_settled, tags_add, tags_compact, tags_find, tags_flip, tags_free,
     tags_limit,
 )
 
+from fastq._ext.batch import Rows
 from fastq.exceptions import FrameError
 
 cdef extern from "string.h" nogil:
@@ -218,49 +218,53 @@ cdef class Consumer:
     cdef void abandon(self) noexcept:
         self.s.n = self.done
 
-    cdef Rows take(self, Py_ssize_t most):
-        cdef Rows rows = Rows.__new__(Rows)
+    cdef object take(self, Py_ssize_t most):
+        cdef Batch batch
         cdef const unsigned char* p
         cdef Row row
         cdef Py_ssize_t left = most
         if most <= 0 or self.count == 0:
-            return rows
+            return Rows()
         if most >= self.count:
-            return self.take_all(rows)
+            return self.take_all()
+        memset(&batch, 0, sizeof(Batch))
+        row.flags = 0
         p = self.s.p + self.head
         while left:
             p = row_next(p, self.s.p + self.done, &row)
-            rows.marked += row.flags >> ROW_MARKED_BIT & 1
+            batch.marked += row.flags >> ROW_MARKED_BIT & 1
             left -= 1
-        self.marked -= rows.marked
-        rows.n = p - (self.s.p + self.head)
-        rows.p = <unsigned char*>malloc(rows.n)
-        if rows.p == NULL:
+        batch.n = p - (self.s.p + self.head)
+        batch.p = <unsigned char*>malloc(batch.n)
+        if batch.p == NULL:
             raise MemoryError
-        rows.memory = rows.p
-        memcpy(rows.p, self.s.p + self.head, rows.n)
-        rows.rows_n = most
-        self.head += rows.n
+        batch.memory = batch.p
+        memcpy(batch.p, self.s.p + self.head, batch.n)
+        batch.rows_n = most
+        rows = Rows(batch_give(&batch))
+        self.marked -= batch.marked
+        self.head += batch.n
         self.count -= most
         return rows
 
-    cdef Rows take_all(self, Rows rows):
+    cdef object take_all(self):
         # The store itself goes, when its head was not taken before; only what is half received moves.
+        cdef Batch batch
         cdef Store fresh
         fresh.p = NULL
         fresh.n = fresh.cap = 0
         if self.s.n > self.done:
             store_room(&fresh, self.s.n - self.done, 0)
             store_add(&fresh, self.s.p + self.done, self.s.n - self.done)
-        rows.memory = self.s.p
-        rows.p = self.s.p + self.head
-        rows.n = self.done - self.head
-        rows.rows_n, rows.marked = self.count, self.marked
+        batch.memory = self.s.p
+        batch.p = self.s.p + self.head
+        batch.n = self.done - self.head
+        batch.rows_n, batch.marked = self.count, self.marked
         self.first = min(self.done + (self.done >> 2) + 4096, <size_t>MOST_AHEAD)
         self.s = fresh
         self.head = self.done = 0
         self.count = self.marked = 0
-        return rows
+        return Rows(batch_give(&batch))
 
 
 # --- the decoder -----------------------------------------------------------------------------------------------------
@@ -739,92 +743,14 @@ cdef class Decoder:
 
     def take(self, consumer, Py_ssize_t most):
         cdef Consumer one
-        cdef Rows rows
         self.enter()
         one = self.consumer_of(consumer)
         if one is None:
-            return Rows.__new__(Rows)
+            return Rows()
         rows = one.take(most)
         if self.is_spent(one):
             del self.consumers[consumer]
         return rows
-
-
-# --- a batch ---------------------------------------------------------------------------------------------------------
-
-@cython.final
-cdef class Rows:
-    """A batch of deliveries in one buffer; see amqp.pyi, and rows.pxd for the layout."""
-
-    cdef unsigned char* memory          # ours to free
-    cdef unsigned char* p               # the first record, in `memory`
-    cdef size_t n
-    cdef Py_ssize_t rows_n
-    cdef readonly Py_ssize_t marked
-    cdef size_t* offsets                # where each record begins; made at the first use
-
-    def __dealloc__(self):
-        free(self.memory)
-        free(self.offsets)
-
-    def __sizeof__(self):
-        return object.__sizeof__(self) + self.n + (self.rows_n * sizeof(size_t) if self.offsets != NULL else 0)
-
-    def __len__(self):
-        return self.rows_n
-
-    def __getbuffer__(self, Py_buffer* view, int flags):
-        PyBuffer_FillInfo(view, self, self.p if self.n else <unsigned char*>b"", self.n, 1, flags)
-
-    cdef object item(self, Row* row):
-        cdef Scan scan
-        cdef uint32_t deaths = row.flags & (1u << ROW_REDELIVERED_BIT)
-        if scan_content(row.content, row.n, &scan) == 0:
-            deaths |= scan.deaths
-        return row.tag, deaths, PyBytes_FromStringAndSize(<const char*>row.content, row.n)
-
-    cdef object at(self, Py_ssize_t i):
-        cdef Row row
-        cdef const unsigned char* p = self.p
-        cdef Py_ssize_t k
-        if self.offsets == NULL:
-            self.offsets = <size_t*>malloc(self.rows_n * sizeof(size_t))
-            if self.offsets == NULL:
-                raise MemoryError
-            for k in range(self.rows_n):
-                self.offsets[k] = p - self.p
-                p = row_next(p, self.p + self.n, &row)
-        row_next(self.p + self.offsets[i], self.p + self.n, &row)
-        return self.item(&row)
-
-    def __getitem__(self, index):
-        cdef Py_ssize_t i
-        if isinstance(index, slice):
-            return [self.at(i) for i in range(*index.indices(self.rows_n))]
-        i = index
-        if i < 0:
-            i += self.rows_n
-        if not 0 <= i < self.rows_n:
-            raise IndexError(f"no row {index} among {self.rows_n}")
-        return self.at(i)
-
-    def __iter__(self):
-        cdef Row row
-        cdef const unsigned char* p = self.p
-        cdef Py_ssize_t left = self.rows_n
-        while left:
-            left -= 1
-            p = row_next(p, self.p + self.n, &row)
-            yield self.item(&row)
-
-    def index(self, value, *bounds):
-        return list(self).index(value, *bounds)
-
-    def count(self, value):
-        return list(self).count(value)
-
-
-Sequence.register(Rows)
 
 
 # --- settling --------------------------------------------------------------------------------------------------------
@@ -870,8 +796,14 @@ cdef class Held:
         cdef Run run
         return read_run(first, last, &run) and tags_find(&self.kept, &run)
 
-    def add_rows(self, Rows rows not None):
-        cdef int status = tags_add(&self.kept, rows.p, rows.p + rows.n, rows.rows_n)
+    def add_rows(self, rows):
+        cdef Py_buffer view
+        cdef int status
+        if not isinstance(rows, Rows):
+            raise TypeError(f"a batch of rows is needed, not {type(rows).__name__}")
+        PyObject_GetBuffer(rows, &view, PyBUF_SIMPLE)
+        status = tags_add(&self.kept, <unsigned char*>view.buf, <unsigned char*>view.buf + view.len, len(rows))
+        PyBuffer_Release(&view)
         if status == UNSETTLED_MEMORY:
             raise MemoryError
         if status == UNSETTLED_KNOWN:

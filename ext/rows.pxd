@@ -7,9 +7,14 @@
 #   +---------+------------+--------+---------------------------+----------------+
 #
 # Who reads a buffer that came from elsewhere goes by row_next(), which never leaves it.
+#
+# A decoder hands its records to the class of batch.pyx by a capsule, since no module can cimport a class of another:
+# `Rows(batch_give(&batch))`.
 
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
 
 cdef enum:
     ROW_HEAD = 16
@@ -46,3 +51,40 @@ cdef inline const unsigned char* row_next(const unsigned char* p, const unsigned
     if <size_t>(end - p) < row_size(row.n):
         return NULL
     return p + row_size(row.n)
+
+
+cdef struct Batch:                      # whole records, and the memory in which they lie
+    unsigned char* memory               # from malloc()
+    unsigned char* p                    # the first record, in `memory`
+    size_t n                            # bytes of all records
+    Py_ssize_t rows_n
+    Py_ssize_t marked                   # those with ROW_MARKED_BIT
+
+
+cdef inline void batch_drop(object capsule) noexcept:
+    cdef Batch* kept = <Batch*>PyCapsule_GetPointer(capsule, b"fastq.batch")
+    free(kept.memory)
+    free(kept)
+
+
+cdef inline object batch_give(const Batch* batch):
+    """Hand over a batch: its memory belongs to the capsule from here on, also when this raises MemoryError."""
+    cdef Batch* kept = <Batch*>malloc(sizeof(Batch))
+    if kept == NULL:
+        free(batch.memory)
+        raise MemoryError
+    kept[0] = batch[0]
+    try:
+        return PyCapsule_New(kept, b"fastq.batch", batch_drop)
+    except BaseException:
+        free(kept.memory)
+        free(kept)
+        raise
+
+
+cdef inline int batch_take(object capsule, Batch* batch) except -1:
+    """Take a batch out of its capsule, once: who comes second gets an empty one. Else ValueError."""
+    cdef Batch* kept = <Batch*>PyCapsule_GetPointer(capsule, b"fastq.batch")
+    batch[0] = kept[0]
+    memset(kept, 0, sizeof(Batch))
+    return 0

@@ -5,13 +5,14 @@ dict, short and long strings str (a long one that is no UTF-8 is bytes). RabbitM
 Packed content is `u32 P | P bytes of properties | body`; fastq._ext.envelope makes and reads it.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, SupportsIndex, final, overload
+from collections.abc import Sequence
+from typing import Any, final
+
+from fastq._ext.batch import Row as Row
+from fastq._ext.batch import Rows as Rows
 
 # (channel, method, arguments, packed content or None)
 Event = tuple[int, int, tuple[Any, ...], bytes | None]
-# (tag, deaths, packed content)
-Row = tuple[int, int, bytes]
 # first and last tag, both included
 Run = tuple[int, int]
 
@@ -100,27 +101,6 @@ class Decoder:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is half received, neither frame nor content."""
-
-@final
-class Rows(Sequence[Row]):
-    """A batch of deliveries, packed in one buffer, in order; immutable.
-
-    Items are (tag, deaths, content), made when asked for. *deaths* is the header `x-fastq-deaths`, with UNCOUNTED
-    (1 << 31) added to a redelivered one. The buffer protocol gives the records, which `Ring.stage` reads as they are:
-    u64 tag | u32 flags (bit 31: redelivered, 30: marked) | u32 n | n bytes of packed content | padding to 8, in native
-    byte order.
-    """
-
-    @property
-    def marked(self) -> int:
-        """How many of them have the header `x-fastq-deaths`: they were lost or held by one that vanished before."""
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[Row]: ...
-    @overload
-    def __getitem__(self, index: SupportsIndex, /) -> Row: ...
-    @overload
-    def __getitem__(self, index: slice, /) -> list[Row]: ...
-    def __buffer__(self, flags: int, /) -> memoryview: ...
 
 @final
 class Held:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastq._ext import kombu
 from fastq.exceptions import FrameError
 from fastq.types import UNCOUNTED
 from tests.ext.ringkit import Kit, message
@@ -44,6 +45,18 @@ def test_a_packed_batch_runs_like_one_of_tuples(kits: Callable[..., Kit], kind: 
     assert (kit.ring.in_hand, kit.ring.release(), kit.executors[0].run_ready()) == (5, 5, 5)
     assert seen == [(tag, 2) for tag in range(10, 15)]
     assert kit.ring.drain()[:2] == (5, [(10, 14)])
+
+
+def test_envelopes_of_kombu_run_as_they_were_gathered(kits: Callable[..., Kit]) -> None:
+    seen: list[Any] = []
+    kit = kits({"add": lambda a, b: seen.append((a, b))})
+    raw = [kombu.dump(message(body=b"[[%d, 2], {}, {}]" % i), "", "q") for i in range(5)]
+    rows, bad = kombu.gather([*raw[:3], b"junk", *raw[3:], kombu.mark(raw[0], 3)], 10)
+    assert [index for index, _ in bad] == [3]
+    assert [row[:3] for row in kit.ring.stage(b"q", rows)] == [(4, 16, 3)]
+    assert (kit.ring.in_hand, kit.ring.release(), kit.executors[0].run_ready()) == (5, 5, 5)
+    assert seen == [(i, 2) for i in range(5)]
+    assert kit.ring.drain()[:2] == (5, [(10, 12), (14, 15)])
 
 
 def test_a_batch_is_let_go_of_once_it_is_staged(kits: Callable[..., Kit]) -> None:
