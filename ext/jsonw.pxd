@@ -14,7 +14,7 @@ from cpython.mem cimport PyMem_Free
 from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.math cimport isinf, isnan
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, strlen
 
 from buf cimport Buf, buf_bytes, buf_reserve
@@ -44,6 +44,11 @@ cdef inline int json_raw(Buf* b, const void* p, size_t n) except -1:
     if buf_bytes(b, p, n) != 0:
         raise MemoryError
     return JSON_OK
+
+
+cdef inline int json_say(Buf* b, const char* literal) except -1:
+    """Write a constant; the compiler counts it."""
+    return json_raw(b, literal, strlen(literal))
 
 
 cdef inline int json_room(Buf* b, size_t n) except -1:
@@ -147,13 +152,10 @@ cdef inline int json_long_int(Buf* b, object value) except -1:
     return json_raw(b, PyUnicode_DATA(digits), PyUnicode_GET_LENGTH(digits))
 
 
-cdef inline int json_int(Buf* b, object value) except -1:
+cdef inline int json_i64(Buf* b, int64_t v) except -1:
     cdef unsigned char digits[20]
-    cdef int overflow, at = 20
-    cdef long long v = PyLong_AsLongLongAndOverflow(value, &overflow)
+    cdef int at = 20
     cdef uint64_t rest = <uint64_t>v if v >= 0 else 0 - <uint64_t>v
-    if overflow:
-        return json_long_int(b, value)
     while True:
         at -= 1
         digits[at] = <unsigned char>(c'0' + rest % 10)
@@ -164,6 +166,14 @@ cdef inline int json_int(Buf* b, object value) except -1:
         at -= 1
         digits[at] = c'-'
     return json_raw(b, digits + at, 20 - at)
+
+
+cdef inline int json_int(Buf* b, object value) except -1:
+    cdef int overflow
+    cdef long long v = PyLong_AsLongLongAndOverflow(value, &overflow)
+    if overflow:
+        return json_long_int(b, value)
+    return json_i64(b, v)
 
 
 cdef inline int json_float(Buf* b, double value) except -1:

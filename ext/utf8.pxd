@@ -8,6 +8,12 @@ cdef inline bint is_utf8(const unsigned char* p, size_t n) noexcept nogil:
     cdef size_t i = 0, more
     cdef unsigned char lead
     cdef uint64_t word
+    cdef uint64_t four[4]
+    while n - i >= 32:          # most texts are ASCII, so that it pays to look at much at once
+        memcpy(four, p + i, 32)
+        if (four[0] | four[1] | four[2] | four[3]) & 0x8080808080808080ULL:
+            break
+        i += 32
     while i < n:
         if n - i >= 8:          # eight ASCII characters at once
             memcpy(&word, p + i, 8)

@@ -25,6 +25,14 @@ class Recorded(NamedTuple):
     content: bytes
 
 
+class Listed(NamedTuple):
+    """One message that kombu gave to Redis; `raw` is the text of the list entry, or of what was published."""
+
+    case: str
+    raw: bytes
+    envelope: dict[str, Any]
+
+
 def load(case: str) -> Any:
     return json.loads((VECTORS / f"{case}.json").read_text())
 
@@ -33,6 +41,22 @@ def messages(*patterns: str) -> list[Recorded]:
     """All AMQP messages of the cases that match."""
     paths = sorted({path for pattern in patterns for path in VECTORS.glob(f"{pattern}.json")})
     return [found for path in paths for found in _messages(path.stem, json.loads(path.read_text()))]
+
+
+def envelopes(*patterns: str) -> list[Listed]:
+    """All messages of the cases that match, as they were given to Redis."""
+    paths = sorted({path for pattern in patterns for path in VECTORS.glob(f"{pattern}.json")})
+    return [found for path in paths for found in _envelopes(path.stem, json.loads(path.read_text()))]
+
+
+def _envelopes(case: str, node: Any) -> Iterator[Listed]:
+    if isinstance(node, dict):
+        if isinstance(node.get("envelope"), dict) and "raw_b64" in node:
+            yield Listed(case, base64.b64decode(node["raw_b64"]), node["envelope"])
+        node = list(node.values())
+    if isinstance(node, list):
+        for member in node:
+            yield from _envelopes(case, member)
 
 
 def _messages(case: str, node: Any) -> Iterator[Recorded]:
