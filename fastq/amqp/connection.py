@@ -14,7 +14,8 @@ from fastq.amqp.channel import DELIVER, FLOW, Channel
 from fastq.amqp.error import ChannelError, ConnectionError
 from fastq.amqp.link import Link
 from fastq.amqp.message import Message
-from fastq.amqp.target import Target, TlsOption
+from fastq.amqp.target import Target
+from fastq.net.tls import TlsOption
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from fastq._ext import amqp
 from fastq._ext.amqp import HEARTBEAT_FRAME, METHODS
-from fastq.amqp import handshake, sock
-from fastq.amqp.error import AMQPError, ChannelClosed, ChannelError, LinkLost, name_of
+from fastq.amqp import handshake
+from fastq.amqp.error import AMQPError, ChannelClosed, ChannelError, ConnectionFailed, LinkLost, name_of
 from fastq.amqp.stream import BLOCKED, CLOSE, UNBLOCKED, Stream
 from fastq.amqp.target import Target
+from fastq.net import sock
 
 if TYPE_CHECKING:
     from fastq._ext.amqp import Event
@@ -69,7 +70,9 @@ class Link(Stream):
         broker cannot be reached, ConnectionRefused when it lets this user not in, ConfigError for wrong options.
         """
         deadline = time.monotonic() + connect_timeout_s
-        link = cls(sock.connect(target, deadline), target.where)
+        endpoint = sock.Endpoint("RabbitMQ", target.where, ConnectionFailed, target.host, target.port, ssl=target.ssl,
+                                 tls_hint="RabbitMQ's port for TLS is 5671; amqp:// means a connection without")
+        link = cls(sock.connect(endpoint, deadline), target.where)
         wishes = handshake.Wishes(channel_max, frame_max, heartbeat_s, login_method, client_properties or {})
         try:
             handshake.shake(link, target, wishes, deadline)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from fastq._ext import amqp
 from fastq._ext.amqp import METHODS
-from fastq.amqp import sock
 from fastq.amqp.error import ConnectionClosed, LinkLost
 from fastq.exceptions import FrameError
+from fastq.net import sock
 
 if TYPE_CHECKING:
     from fastq._ext.amqp import Event

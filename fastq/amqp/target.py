@@ -8,16 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Union
+from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from fastq.exceptions import ConfigError
-
-if TYPE_CHECKING:
-    from ssl import SSLContext
-
-TlsOption = Union[bool, Mapping[str, object], "SSLContext", None]
-"""True, a mapping as Celery's ``broker_use_ssl``, a ready context, or nothing."""
+from fastq.net.tls import TlsOption
 
 SCHEMES = ("amqp", "amqps", "pyamqp", "librabbitmq")
 _PORT, _TLS_PORT = 5672, 5671

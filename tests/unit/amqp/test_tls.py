@@ -7,44 +7,19 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fastq._ext import amqp, envelope
 from fastq._ext.amqp import METHODS
-from fastq.amqp import Connection, tls
+from fastq.amqp import Connection
 from fastq.amqp.error import ConnectionFailed
 from fastq.amqp.link import Link
 from fastq.amqp.target import Target, parse
 from fastq.exceptions import ConfigError
-
-
-class Authority:
-    """A certificate authority in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                      "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=fastq tests",
-                      "-addext", "keyUsage=critical,keyCertSign,cRLSign")
-
-    def issue(self, name: str, subject_alternative: str) -> dict[str, str]:
-        self._openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout",
-                      f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        (self.folder / "extension").write_text(
-            f"subjectAltName={subject_alternative}\nkeyUsage=digitalSignature\nauthorityKeyIdentifier=keyid\n")
-        self._openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-                      "-days", "2", "-out", f"{name}.pem", "-extfile", "extension")
-        return {"certfile": str(self.folder / f"{name}.pem"), "keyfile": str(self.folder / f"{name}.key")}
-
-    @property
-    def ca_certs(self) -> str:
-        return str(self.folder / "ca.pem")
-
-    def _openssl(self, *arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=self.folder, check=True, capture_output=True)
+from fastq.net import tls
+from tests.servers.authority import Authority
 
 
 @pytest.fixture(scope="module")

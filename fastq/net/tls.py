@@ -6,14 +6,15 @@ Certificates are checked, against the system's authorities or ``ca_certs``; only
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Union
 
 from fastq.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from fastq.amqp.target import TlsOption
+TlsOption = Union[bool, Mapping[str, object], "SSLContext", None]
+"""True, a mapping as Celery's ``broker_use_ssl``, a ready context, or nothing."""
 
 NAMES = ("ca_certs", "cert_reqs", "certfile", "check_hostname", "ciphers", "context", "keyfile", "keyfile_password",
          "server_hostname", "ssl_version")

@@ -1,4 +1,4 @@
-"""Sockets to a broker: connected within one deadline, with TLS when asked for, and then non-blocking.
+"""Sockets to a server: connected within one deadline, with TLS when asked for, and then non-blocking.
 
 What is set on each, and why: TCP_NODELAY, since a frame must not wait for the answer to the one before; keepalive and
 TCP_USER_TIMEOUT, so that a peer that vanished without a word is noticed within half a minute although nobody writes.
@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import select
 import socket
+import struct
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-from fastq.amqp import tls
-from fastq.amqp.error import ConnectionFailed
-
-if TYPE_CHECKING:
-    from fastq.amqp.target import Target
+from fastq.exceptions import TransportError
+from fastq.net import tls
+from fastq.net.tls import TlsOption
 
 USER_TIMEOUT_MS = 30_000
 KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
@@ -25,25 +24,44 @@ READ, WRITE = 1, 4
 """What `wait` waits for; the values of POLLIN and POLLOUT on every system that has poll."""
 
 
-def connect(target: Target, deadline: float) -> socket.socket:
+class Endpoint(NamedTuple):
+    """Where a server listens, and what errors say of it: *product* is its name, *failed* the class to raise.
+
+    With a *path* it is a unix socket, and host and port mean nothing.
+    """
+
+    product: str
+    where: str
+    failed: type[TransportError]
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    ssl: TlsOption = None
+    tls_hint: str = ""
+
+
+def connect(target: Endpoint, deadline: float) -> socket.socket:
     """Connect to *target* until *deadline* (of the monotonic clock); the socket returned is non-blocking.
 
-    Raises ConnectionFailed, which names host, port, reason and what to look at; ConfigError for unusable TLS options.
+    Raises ``target.failed``, which names host, port, reason and what to look at; ConfigError for unusable TLS options.
     """
     how = tls.build(target.ssl, target.host) if target.ssl else None  # a wrong option shows before any network
     started = time.monotonic()
     try:
-        found = _connect_any(target, deadline)
+        found = _connect_path(target.path, deadline) if target.path else _connect_any(target, deadline)
     except OSError as error:
         raise unreachable(target, error, time.monotonic() - started) from error
     try:
-        _tune(found)
+        if not target.path:
+            _tune(found)
         if how is not None:
             found.settimeout(_remaining(deadline))
             found = how.context.wrap_socket(found, server_hostname=how.server_hostname)
         found.setblocking(False)
     except OSError as error:
         found.close()
+        if target.ssl and isinstance(error, TimeoutError):  # it listens, so the reason is not the way to it
+            error = TimeoutError(f"no answer in {time.monotonic() - started:.1f} s to the greeting of TLS")
         raise unreachable(target, error, time.monotonic() - started) from error
     except BaseException:
         found.close()
@@ -67,13 +85,41 @@ def wait(sock: socket.socket, events: int, timeout_s: float | None) -> int:
     return (found[0][1] & (READ | WRITE)) or events
 
 
-def unreachable(target: Target, error: OSError, waited_s: float) -> ConnectionFailed:
+def wait_in_kernel(sock: socket.socket, timeout_s: float) -> bool:
+    """Let reads of *sock* wait in the kernel, at most *timeout_s*: one system call where `wait` and a read are three.
+
+    Reads and writes that must not wait need MSG_DONTWAIT from now on. False where that is not to be had: with TLS, on
+    Windows, and with the sockets of gevent and eventlet, which wait in a loop of their own.
+    """
+    if type(sock).__module__ != "socket" or not hasattr(socket, "MSG_DONTWAIT"):
+        return False
+    seconds, part = divmod(max(timeout_s, 0.001), 1)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(seconds), int(part * 1e6)))
+    except OSError:
+        return False
+    sock.setblocking(True)
+    return True
+
+
+def unreachable(target: Endpoint, error: OSError, waited_s: float) -> TransportError:
     """Return what to raise when the attempt to connect ended in *error*."""
-    reason, hint = _explain(error, target, waited_s)
-    return ConnectionFailed(f"cannot reach RabbitMQ at {target.where}: {reason}; {hint}")
+    reason, hint = _explain_path(error) if target.path else _explain(error, target, waited_s)
+    return target.failed(f"cannot reach {target.product} at {target.where}: {reason}; {hint}")
 
 
-def _connect_any(target: Target, deadline: float) -> socket.socket:
+def _connect_path(path: str, deadline: float) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        made.settimeout(_remaining(deadline))
+        made.connect(path)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _connect_any(target: Endpoint, deadline: float) -> socket.socket:
     """Try each address of the host. One that never answers leaves its share of the time to those after it."""
     addresses = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
     last: OSError | None = None
@@ -108,19 +154,31 @@ def _remaining(deadline: float) -> float:
     return max(0.001, deadline - time.monotonic())
 
 
-def _explain(error: OSError, target: Target, waited_s: float) -> tuple[str, str]:
+def _explain(error: OSError, target: Endpoint, waited_s: float) -> tuple[str, str]:
     """The reason in words, and what to look at."""
     if isinstance(error, socket.gaierror):
         return f"the name cannot be resolved ({error.strerror})", "check the host name in the broker address"
     if isinstance(error, ConnectionRefusedError):
         return "connection refused", "is the server running, and is this its port?"
+    if isinstance(error, TimeoutError) and "TLS" in str(error):
+        return str(error), f"does the port speak TLS? {target.tls_hint}"
     if isinstance(error, TimeoutError):
         return f"no answer in {waited_s:.1f} s", "check address and firewall; a longer connect timeout waits longer"
     if reason := getattr(error, "verify_message", ""):
         return f"its certificate is not accepted ({reason})", "set ca_certs to the authority that signed it, or " \
             "server_hostname to a name that it bears"
     if "WRONG_VERSION_NUMBER" in str(error) or (target.ssl and isinstance(error, (ConnectionResetError, EOFError))):
-        return "the port does not speak TLS", "RabbitMQ's port for TLS is 5671; amqp:// means a connection without"
+        return "the port does not speak TLS", target.tls_hint
     if target.ssl and type(error).__module__ == "ssl":
         return f"no TLS session ({error.strerror or error})", "check certificate, key and protocol on both sides"
     return error.strerror or str(error), "check host, port and network"
+
+
+def _explain_path(error: OSError) -> tuple[str, str]:
+    if isinstance(error, ConnectionRefusedError):
+        return "nobody listens there", "is the server running?"
+    if isinstance(error, FileNotFoundError):
+        return "there is no such socket", "is the server running, and is this its unixsocket?"
+    if isinstance(error, PermissionError):
+        return "permission denied", "the server's unixsocketperm says who may connect"
+    return error.strerror or str(error), "check the path of the socket"
