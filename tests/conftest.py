@@ -21,7 +21,7 @@ import pytest
 
 from tests.servers import STANDING
 
-pytest_plugins = ["pytester", "tests.servers.rabbitmq"]
+pytest_plugins = ["pytester", "tests.servers.rabbitmq", "tests.servers.redis"]
 
 STRICT = os.environ.get("CI") == "true" or os.environ.get("FASTQ_STRICT") == "1"
 RUN_ID = uuid.uuid4().hex

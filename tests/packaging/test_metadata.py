@@ -19,7 +19,7 @@ PLATFORMS = {
     "macos": {"macosx_x86_64", "macosx_arm64"},
 }
 
-USED_IF_PRESENT = {"backports", "brotli", "compression", "setproctitle", "yaml"}
+USED_IF_PRESENT = {"backports", "brotli", "compression", "hiredis", "redis", "setproctitle", "yaml"}
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
