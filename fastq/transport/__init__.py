@@ -16,6 +16,13 @@ SCHEMES = {
     "amqps": "fastq.transport.amqp",
     "pyamqp": "fastq.transport.amqp",
     "librabbitmq": "fastq.transport.amqp",
+    "redis": "fastq.transport.redis",
+    "rediss": "fastq.transport.redis",
+    "redis+socket": "fastq.transport.redis",
+    "unix": "fastq.transport.redis",
+    "sentinel": "fastq.transport.redis",
+    "redis+cluster": "fastq.transport.redis_shards",
+    "rediss+cluster": "fastq.transport.redis_shards",
 }
 
 _EMBEDDED = ("death_limit",)
@@ -23,8 +30,10 @@ _AMQP = (
     "bound_to", "children", "connect_timeout_s", "death_limit", "delayed_queue_type", "failover", "heartbeat_s",
     "known", "login_method", "queue_of", "result_content", "ssl",
 )
+_REDIS = ("bound_to", "connect_timeout_s", "death_limit", "failover", "known", "queue_of", "result_prefix", "ssl")
+_OF_MODULE = {"sqlite": _EMBEDDED, "memory": _EMBEDDED, "amqp": _AMQP, "redis": _REDIS, "redis_shards": _REDIS}
 TOLD: dict[str, tuple[str, ...]] = {
-    "sqlite": _EMBEDDED, "memory": _EMBEDDED, "amqp": _AMQP, "amqps": _AMQP, "pyamqp": _AMQP, "librabbitmq": _AMQP,
+    scheme: _OF_MODULE[module.rpartition(".")[2]] for scheme, module in SCHEMES.items()
 }
 """What an app tells a transport of each scheme of its own accord; it would refuse other options."""
 
@@ -52,6 +61,6 @@ def _module_of(urls: Sequence[str]) -> str:
         raise ConfigError("several brokers have to be of one kind, so that one can stand in for another; these are "
                           f"{', '.join(sorted({scheme_of(url, SCHEMES) for url in urls}))}")
     (module,) = found
-    if len(urls) > 1 and module != SCHEMES["amqp"]:
+    if len(urls) > 1 and _OF_MODULE[module.rpartition(".")[2]] is _EMBEDDED:
         raise ConfigError(f"{urls[0]!r} is a broker in a file or in memory, which no other can stand in for; name one")
     return module

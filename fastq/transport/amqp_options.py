@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from fastq.amqp.target import Target, TlsOption
+from fastq.amqp.target import Target
 from fastq.exceptions import ConfigError
+from fastq.net.tls import TlsOption
 from fastq.transport.url import choice, merge_options, number
 from fastq.wire.entity import Queue
 

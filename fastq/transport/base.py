@@ -23,6 +23,8 @@ class Caps(NamedTuple):
     """A worker that is silent for longer than its lease loses what it holds, while its connection stands."""
     ranks: int = 10
     """How many priorities are told apart; 1: none."""
+    serves_low_first: bool = False
+    """The low number is the urgent one, as kombu has it on Redis: the opposite of RabbitMQ."""
     routes: bool = False
     """It has exchanges; without, a message goes straight to its queue, whatever exchange was named."""
     future_grain_s: float = 0.0
@@ -62,8 +64,9 @@ class Transport(Protocol):
         """Settle what ended and take up to *credit* new deliveries, in one atomic step if it can.
 
         Rows of one queue may be a packed batch (``ext/rows.pxd``), which makes tuples only when asked.
-        Held deliveries plus *credit* is how many the worker wants in hand. Raises LeaseLost or
-        ConnectionLost when this worker's deliveries are given to others: attach again.
+        Held deliveries plus *credit* is how many the worker wants in hand; a turn that says nothing and asks for
+        nothing wants none from now on. Raises LeaseLost or ConnectionLost when this worker's deliveries are given to
+        others: attach again.
         """
 
     def fileno(self) -> int:

@@ -36,7 +36,7 @@ def test_an_address_that_names_no_file_is_refused(url: str, reason: str) -> None
 @pytest.mark.parametrize(("url", "hint"), [
     ("sqlit:///t.db", "did you mean 'sqlite'"),
     ("memry://", "did you mean 'memory'"),
-    ("quic://x", "known: .*memory, .*sqlite"),
+    ("zzzz://x", "known: .*memory, .*sqlite"),
     ("tasks.db", "no '://'"),
 ])
 def test_an_unknown_scheme_is_refused_with_the_nearest_known_one(url: str, hint: str) -> None:

@@ -1,0 +1,150 @@
+"""Everything that an idle worker listens to (redis_watch.py), and which of it may be listened to now."""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import time
+from collections.abc import Callable, Iterator
+
+from fastq.exceptions import ConnectionLost
+from fastq.transport.redis_lanes import Lanes
+from fastq.transport.redis_line import Line
+from fastq.transport.redis_link import Link
+from fastq.transport.redis_watch import Bell, Connect, Watch
+
+logger = logging.getLogger("fastq.transport.redis")
+
+Source = Callable[[], None]
+DOUBT_S = 0.1
+"""So often it is asked what a wait that broke off may have taken; each answer would bring the next question else."""
+
+
+class Poller:
+    """One descriptor that is readable when any of several links has something; it outlives them all."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._numbers: dict[object, int] = {}
+        self._is_closed = False
+
+    def hear(self, owner: object, link: Link | None, read: Source) -> None:
+        """Listen to the link of *owner* from now on, None: to none; `ready` gives *read* when there is something."""
+        if self._is_closed:
+            return
+        before = self._numbers.pop(owner, None)
+        if before is not None:
+            # Its descriptor may be closed already, and with it what the kernel knew.
+            self._selector.unregister(before)
+        if link is not None:
+            number = link.fileno()
+            for other in [one for one, its in self._numbers.items() if its == number]:
+                # Its link broke, which it has not noticed yet, and the kernel gave the number to this one.
+                del self._numbers[other]
+                self._selector.unregister(number)
+            self._numbers[owner] = number
+            self._selector.register(number, selectors.EVENT_READ, read)
+
+    def ready(self, timeout_s: float = 0.0) -> list[Source]:
+        """Who has something to read."""
+        return [key.data for key, _ in self._selector.select(timeout_s)]
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._selector.fileno()
+
+    def close(self) -> None:
+        """Let go of it; nothing is heard any more."""
+        self._is_closed = True
+        self._selector.close()
+
+
+class Ears:
+    """The waits and the bell of one life. *heard* is told the queue's number and the envelope of what came."""
+
+    def __init__(self, lanes: Lanes, wait_s: float, connect: Connect, poller: Poller,
+                 heard: Callable[[int, bytes], None]) -> None:
+        self._lanes = lanes
+        self._wait_s = wait_s
+        self._poller = poller
+        self._heard = heard
+        self._watches = [Watch(source, inbox, wait_s, connect, self._hear)
+                         for source, inbox in zip(lanes.lists, lanes.inboxes, strict=False)]
+        self._bell = Bell(lanes.futures, connect, self._hear)
+        self._doubtful: dict[int, float] = {}
+        self._doubts_at = 0.0
+        self.has_news = False
+        """Something changed that may be work; whoever asks the server sets it back."""
+
+    def _hear(self, owner: object, link: Link | None) -> None:
+        self._poller.hear(owner, link, lambda: self._read(owner))
+
+    def listen(self, *, may_try: bool) -> None:
+        """Listen to everything; with *may_try* to suspects as well."""
+        unwatched = []
+        for queue, watch in enumerate(self._watches):
+            if watch.is_overdue:
+                logger.warning("no end of a wait for messages; connecting again")
+                self._doubt(queue)
+                watch.close()
+            if queue not in self._doubtful:
+                watch.start()
+            if not watch.waits:
+                unwatched.append(self._lanes.lists[queue])
+        others = self._lanes.lists[len(self._watches):]
+        self._bell.arm([*unwatched, *others, *(self._lanes.trials if may_try else ())])
+
+    def quiet(self, line: Line) -> None:
+        """Call the waits off: nothing more is wanted. What comes all the same is given back later."""
+        for watch in self._watches:
+            if watch.waits and not watch.is_called_off:
+                watch.is_called_off = True
+                line.tell("CLIENT", "UNBLOCK", watch.client_id)
+
+    @property
+    def due_at(self) -> float | None:
+        """When a future message is due, by the monotonic clock, as far as the bell knows."""
+        return self._bell.due_at
+
+    def forget_due(self) -> None:
+        """Somebody knows better now."""
+        self._bell.due_at = None
+
+    def unknown(self) -> Iterator[int]:
+        """The queues whose inbox may hold what nobody was told of, since a wait broke off. Tells each for a while."""
+        now = time.monotonic()
+        if now < self._doubts_at:
+            return
+        self._doubts_at = now + DOUBT_S
+        for queue, until in list(self._doubtful.items()):
+            # A server that did not see the connection break goes on waiting until the time that it was given.
+            if now > until:
+                del self._doubtful[queue]
+            yield queue
+
+    def _read(self, owner: object) -> None:
+        try:
+            if isinstance(owner, Bell):
+                self.has_news = owner.read() or self.has_news
+            elif isinstance(owner, Watch):
+                envelope = owner.read()
+                self.has_news = self.has_news or owner.has_failed
+                if envelope is not None:
+                    self._heard(self._watches.index(owner), envelope)
+        except ConnectionLost as error:
+            logger.warning("%s", error)
+            self.has_news = True
+            if isinstance(owner, Watch):
+                self._doubt(self._watches.index(owner))
+
+    def _doubt(self, queue: int) -> None:
+        self._doubtful[queue] = time.monotonic() + self._wait_s + 1
+        self._doubts_at = 0.0
+
+    def close(self) -> None:
+        """Stop listening."""
+        for queue, watch in enumerate(self._watches):
+            if watch.waits:
+                self._doubt(queue)
+            watch.close()
+        self._bell.close()

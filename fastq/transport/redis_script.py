@@ -1,0 +1,60 @@
+"""The scripts that the server runs: their texts, and how they are called by digest.
+
+A server forgets scripts when it restarts, and at SCRIPT FLUSH. It then answers NOSCRIPT and has done nothing: whoever
+called loads the text and says the same again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any
+
+from fastq.exceptions import TransportError
+from fastq.transport.redis_error import ScriptGone
+from fastq.transport.redis_link import Link
+
+Argument = bytes | str | int | float
+
+
+class Script:
+    """One script.
+
+    Example::
+
+        script = Script.named("keep")
+        now, due, late, over = script.call(link, [lives, graves], [life, 30_000, 1, 0])
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text.encode()
+        self.digest = sha1(self.text, usedforsecurity=False).hexdigest()
+
+    @classmethod
+    @cache
+    def named(cls, *names: str) -> Script:
+        """The script made of the files *names* in ``lua/``, one behind the other."""
+        folder = files("fastq.transport") / "lua"
+        return cls("\n".join((folder / f"{name}.lua").read_text() for name in names))
+
+    def words(self, keys: Sequence[bytes], arguments: Iterable[Argument]) -> list[Argument]:
+        """The command that runs it, to be packed."""
+        return ["EVALSHA", self.digest, len(keys), *keys, *arguments]
+
+    def load(self, link: Link) -> None:
+        """Have the server learn it. Raises TransportError."""
+        link.call("SCRIPT", "LOAD", self.text)
+
+    def call(self, link: Link, keys: Sequence[bytes], arguments: Iterable[Argument]) -> Any:
+        """Run it and return its reply, on a link with nothing outstanding. Raises TransportError."""
+        words = self.words(keys, arguments)
+        try:
+            return link.call(*words)
+        except ScriptGone:
+            self.load(link)
+        try:
+            return link.call(*words)
+        except ScriptGone as error:
+            raise TransportError(f"{error}; it forgets its scripts as soon as they are loaded") from error
