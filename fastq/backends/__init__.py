@@ -13,6 +13,8 @@ SCHEMES = {
     "sqlite": "fastq.backends.sqlite",
     "memory": "fastq.backends.memory",
     "rpc": "fastq.backends.rpc",
+    **dict.fromkeys(("redis", "rediss", "redis+socket", "unix", "sentinel", "redis+cluster",
+                     "rediss+cluster"), "fastq.backends.redis"),
 }
 
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,7 @@ from typing import Any
 
 from fastq import exceptions, states
 from fastq._ext.envelope import dumps
-from fastq.exceptions import DecodeError, EncodeError, FastqError, SecurityError
+from fastq.exceptions import DecodeError, EncodeError, FastqError, SecurityError, WireError
 from fastq.request import Request
 from fastq.wire import compression, serializers
 
@@ -26,8 +27,10 @@ _MODULE_ON_WIRE = {
     **dict.fromkeys(("ContentDisallowed", "DecodeError", "EncodeError", "OperationalError"), "kombu.exceptions"),
 }
 _OURS = frozenset(("celery.exceptions", "billiard.exceptions", "kombu.exceptions"))
-_COMPRESSED = b"\x00celery-compressed\x00"
+COMPRESSED = b"\x00celery-compressed\x00"
+"""How a compressed document begins; the name of the compression follows, and a NUL."""
 _TYPED = b"\x00fastq-content\x00"
+_STATUS = re.compile(rb'\{"(?:task_id": "[^"\\]*", ")?status": "([^"\\]+)"')
 
 _this_second = 0, ""
 _made: dict[tuple[str, str], type[BaseException]] = {}
@@ -37,13 +40,15 @@ class MetaCodec:
     """Writes and reads result documents with the serializer *serializer*.
 
     *accept* lists what it reads. With *is_extended* the document tells the task's name, arguments,
-    worker, retries and queue too.
+    worker, retries and queue too. *compressed* names how documents are compressed (compressed ones are
+    read in any case). Raises ConfigError for a name that is unknown.
     """
 
     def __init__(self, serializer: str = "json", accept: Iterable[str] = ("json",), *,
-                 is_extended: bool = False) -> None:
+                 is_extended: bool = False, compressed: str | None = None) -> None:
         self.serializer = serializer
         self.is_extended = is_extended
+        self.compressed = compression.header_value(compressed) if compressed else None
         self._accept = serializers.content_types(accept)
         (self._content_type,) = serializers.content_types((serializer,))
 
@@ -52,7 +57,7 @@ class MetaCodec:
 
         Without a *request* it is that of a run that sent nothing and has no parent and no group.
         """
-        if self.serializer == "json" and not self.is_extended and _is_plain(request):
+        if self.serializer == "json" and not (self.is_extended or self.compressed) and _is_plain(request):
             result = dumps(value)
             quoted_id = dumps(task_id)
             if result is not None and quoted_id is not None:
@@ -85,23 +90,51 @@ class MetaCodec:
             meta.update(self._from_request(request))
         meta["task_id"] = task_id
         body = dumps(meta) if self.serializer == "json" else None
-        return body if body is not None else serializers.dumps(meta, self.serializer)[2]
+        if body is None:
+            body = serializers.dumps(meta, self.serializer)[2]
+        if self.compressed is None:
+            return body
+        packed, header = compression.compress(body, self.compressed)
+        return b"%b%b\0%b" % (COMPRESSED, header.encode(), packed)
 
     def decode(self, raw: bytes) -> dict[str, Any]:
-        """Return the document in *raw*, with its exception rebuilt. Raises DecodeError, ContentDisallowed."""
-        if raw.startswith(_COMPRESSED):
-            method, _, packed = raw[len(_COMPRESSED):].partition(b"\0")
+        """Return the document in *raw*, with its exception rebuilt.
+
+        Raises DecodeError, ContentDisallowed; SecurityError when it names what is no exception.
+        """
+        meta = self._open(raw)
+        meta.setdefault("result", None)
+        if meta["status"] in states.EXCEPTION_STATES and isinstance(meta["result"], dict):
+            meta["result"] = exception_from_meta(meta["result"])
+        return meta
+
+    def state_of(self, raw: bytes) -> str:
+        """Return the state that the document in *raw* tells. Raises DecodeError, ContentDisallowed."""
+        match = _STATUS.match(raw)
+        return match[1].decode("utf-8", "replace") if match is not None else str(self._open(raw)["status"])
+
+    def is_final(self, raw: bytes) -> bool:
+        """Return whether the task of the document in *raw* has ended; true also where it cannot be read.
+
+        So whoever waits for that document gets the error, and not a silence.
+        """
+        try:
+            return self.state_of(raw) in states.READY_STATES
+        except WireError:
+            return True
+
+    def _open(self, raw: bytes) -> dict[str, Any]:
+        if raw.startswith(COMPRESSED):
+            method, _, packed = raw[len(COMPRESSED):].partition(b"\0")
             raw = compression.decompress(packed, method.decode("ascii", "replace"))
         content_type, content_encoding = self._content_type, "utf-8"
         if raw.startswith(_TYPED):
-            named, charset, raw = raw[len(_TYPED):].split(b"\0", 2)
+            named, _, rest = raw[len(_TYPED):].partition(b"\0")
+            charset, _, raw = rest.partition(b"\0")
             content_type, content_encoding = named.decode("ascii", "replace"), charset.decode("ascii", "replace")
         meta = serializers.loads(raw, content_type, content_encoding, self._accept)
         if not isinstance(meta, dict) or not isinstance(meta.get("status"), str):
             raise DecodeError(f"a result document is a mapping with a status; this begins with {raw[:80]!r}")
-        meta.setdefault("result", None)
-        if meta["status"] in states.EXCEPTION_STATES and isinstance(meta["result"], dict):
-            meta["result"] = exception_from_meta(meta["result"])
         return meta
 
     def _exception(self, exc: BaseException) -> Any:

@@ -2,7 +2,7 @@
 
 Only the process that sent a task can read its result, and only while it lives. Documents are kept here until they are
 asked for; nobody polls, and no thread of ours runs unless coroutines wait. The parts: who waits and who reads
-(rpc_readers.py), the connection that results come on (rpc_inbox.py), and the one they leave by (rpc_outbox.py).
+(readers.py, listeners.py), the connection that results come on (rpc_inbox.py), the one they leave by (rpc_outbox.py).
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import re
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fastq._ext import envelope
 from fastq.amqp.brokers import Brokers
 from fastq.amqp.target import parse_many
+from fastq.backends.listeners import Call, Listeners
 from fastq.backends.meta import MetaCodec, typed
+from fastq.backends.patience import PAUSE_FIRST_S, Patience
+from fastq.backends.readers import Readers
 from fastq.backends.rpc_inbox import Inbox
 from fastq.backends.rpc_outbox import Outbox
-from fastq.backends.rpc_readers import Readers
 from fastq.backends.rpc_shelf import Document, Shelf
 from fastq.exceptions import BackendError, BrokerRefused, ConnectionLost, FrameError, TransportError, WireError
-from fastq.states import READY_STATES
 from fastq.transport.url import merge_options
 from fastq.types import Result
 from fastq.wire import compression, serializers
@@ -37,13 +37,8 @@ LOOK_S = 0.1
 """A process that sends takes in what has come so often: a lost connection is seen, and nothing piles up for long."""
 LOOKS = 16
 """Reads in one such look: a megabyte."""
-PAUSE_FIRST_S, PAUSE_MOST_S = 0.02, 0.5
 LOCKED = 405
 """The broker has not seen yet that our last connection is gone, and keeps the queue for it."""
-
-_STATUS = re.compile(rb'\{"(?:task_id": "[^"\\]*", ")?status": "([^"\\]+)"')
-
-Call = Callable[["bytes | Exception"], object]
 
 
 class RpcOptions(NamedTuple):
@@ -92,13 +87,10 @@ class RpcStore:
         self._readers = Readers(self._read)
         self._is_up = threading.Event()
         self._unread, self._known = Shelf(warns=True), Shelf(1_000, 4 << 20)
-        self._listeners: dict[str, list[Call]] = {}
-        self._helper: threading.Thread | None = None
+        self._listeners = Listeners(self._readers)
         self._look_at = 0.0
         self._lost_at: float | None = None
-        self._down_since: float | None = None
-        self._tried_at = 0.0
-        self._pause_s = PAUSE_FIRST_S
+        self._patience = Patience(self._options.connect_timeout_s)
         self._closed = False
 
     # -- the sender ----------------------------------------------------------------------------
@@ -166,19 +158,14 @@ class RpcStore:
         with self._readers.lock:
             found = self._ready((task_id,))
             if not found:
-                self._listeners.setdefault(task_id, []).append(call)
-                self._help()
+                self._listeners.add(task_id, call)
         if found:
             call(found[task_id])
 
     def unlisten(self, task_id: str, call: Call) -> None:
         """Forget what `listen` was told."""
         with self._readers.lock:
-            left = [other for other in self._listeners.get(task_id, ()) if other != call]
-            if left:
-                self._listeners[task_id] = left
-            else:
-                self._listeners.pop(task_id, None)
+            self._listeners.discard(task_id, call)
 
     def lost_since(self, began: float) -> str | None:
         """Say what was lost since *began* (of the monotonic clock) that a wait may have been for; None for nothing."""
@@ -212,7 +199,7 @@ class RpcStore:
             raise TransportError("the store of results is closed")
         if not self._inbox.is_open:
             self._inbox.open(self._options.connect_timeout_s if timeout_s is None else timeout_s)
-            self._down_since, self._pause_s = None, PAUSE_FIRST_S
+            self._patience.reset()
             self._is_up.set()
 
     def _open_at_last(self) -> None:
@@ -260,30 +247,23 @@ class RpcStore:
 
     def _reopen(self, timeout_s: float | None) -> bool:
         """Try once to connect. When there is no time left to do so, all who wait are told."""
-        patience_s, now = self._options.connect_timeout_s, time.monotonic()
-        if self._down_since is None or now - self._tried_at > patience_s + PAUSE_MOST_S:
-            # Nobody has tried before, or not for long.
-            self._down_since, self._pause_s = now, PAUSE_FIRST_S
         try:
-            self._open(max(self._down_since + patience_s - now, PAUSE_MOST_S))
+            self._open(self._patience.begin())
             return True
         except TransportError as error:
-            self._tried_at = time.monotonic()
             is_hopeless = isinstance(error, BrokerRefused) and error.code != LOCKED
-            if is_hopeless or self._tried_at - self._down_since >= patience_s:
-                self._down_since = None
+            if self._patience.is_over() or is_hopeless:
+                self._patience.reset()
                 self._tell_all(BackendError(str(error)))
             else:
-                time.sleep(self._pause_s if timeout_s is None else min(self._pause_s, timeout_s))
-                self._pause_s = min(2 * self._pause_s, PAUSE_MOST_S)
+                self._patience.pause(timeout_s)
             return False
 
     def _tell_all(self, error: BackendError) -> None:
         """End every wait with *error*."""
         with self._readers.lock:
             self._readers.fail(error)
-            calls = [call for calls in self._listeners.values() for call in calls]
-            self._listeners.clear()
+            calls = self._listeners.take_all()
         for call in calls:
             call(error)
 
@@ -298,7 +278,7 @@ class RpcStore:
                 if not document.is_final:
                     self._unread.put(task_id, document)
                     continue
-                listeners = self._listeners.pop(task_id, ())
+                listeners = self._listeners.take(task_id)
                 calls += [(call, document.raw) for call in listeners]
                 is_awaited = self._readers.give(task_id, document.raw) or listeners
                 self._unread.pop(task_id)
@@ -322,17 +302,7 @@ class RpcStore:
         content_type = properties.get("content_type") or self._content_type
         if content_type != self._content_type:
             body = typed(content_type, properties.get("content_encoding") or "utf-8", body)
-        return task_id, Document(body, self._is_final(body))
-
-    def _is_final(self, body: bytes) -> bool:
-        match = _STATUS.match(body)
-        if match is not None:
-            return match[1].decode() in READY_STATES
-        try:
-            return self._codec.decode(body)["status"] in READY_STATES
-        except WireError:
-            # Whoever waits for it gets the same error, and not a silence.
-            return True
+        return task_id, Document(body, self._codec.is_final(body))
 
     # -- under the lock ------------------------------------------------------------------------
 
@@ -349,22 +319,6 @@ class RpcStore:
                     self._unread.pop(task_id)
                     self._known.put(task_id, document)
         return found
-
-    def _help(self) -> None:
-        """Have a thread read for coroutines, for as long as the process lives: it costs nothing asleep."""
-        if self._helper is None or not self._helper.is_alive():
-            self._helper = threading.Thread(target=self._serve, name="fastq-results", daemon=True)
-            self._helper.start()
-
-    def _serve(self) -> None:
-        while not self._closed:
-            with self._readers.lock:
-                if not self._listeners:
-                    # The one who comes next starts a new thread: the check and the end are one step.
-                    self._helper = None
-                    return
-                waiter = self._readers.enlist(())
-            self._readers.attend(waiter, None)
 
     def _after_fork(self) -> None:
         """Leave to the parent what is the parent's; this process gets a queue of its own."""

@@ -110,6 +110,53 @@ def test_a_document_of_another_kind_is_not_opened():
         MetaCodec("pickle", ("json",)).decode(MetaCodec("pickle", ("pickle",)).encode("x", states.SUCCESS, 1))
 
 
+@pytest.mark.parametrize("name", ["zlib", "gzip", "bzip2", "lzma", "zstd", "brotli"])
+def test_a_document_is_compressed_as_celery_does_it(name):
+    codec = MetaCodec(compressed=name)
+    documents = [codec.encode_success("id", "x" * 1000), codec.encode("id", states.FAILURE, ValueError("x"))]
+    assert all(raw.startswith(b"\0celery-compressed\0application/") and len(raw) < 300 for raw in documents)
+    assert JSON.decode(documents[0])["result"] == "x" * 1000
+    assert repr(JSON.decode(documents[1])["result"]) == "ValueError('x')"
+
+
+def test_an_unknown_compression_is_told_at_once():
+    with pytest.raises(exceptions.ConfigError, match="there is no compression 'zipp'"):
+        MetaCodec(compressed="zipp")
+
+
+@pytest.mark.parametrize("serializer", ["json", "msgpack", "yaml", "pickle"])
+def test_whether_a_task_has_ended_is_told_without_opening_more_than_needed(serializer):
+    codec = MetaCodec(serializer, [serializer])
+    for state in (*states.ALL_STATES, "PROGRESS"):
+        raw = codec.encode("id", state, None)
+        assert codec.is_final(raw) is (state in states.READY_STATES)
+        packed = MetaCodec(serializer, [serializer], compressed="zlib").encode("id", state, None)
+        assert codec.is_final(packed) is (state in states.READY_STATES)
+
+
+def test_the_first_words_of_a_document_tell_its_state(monkeypatch):
+    done = JSON.encode("a", states.SUCCESS, 1)
+    monkeypatch.setattr(MetaCodec, "_open", lambda self, raw: pytest.fail("it was decoded"))
+    for raw, is_final in ((done, True), (b'{"task_id": "a", "status": "RETRY", "result": 1}', False)):
+        assert JSON.is_final(raw) is is_final
+    monkeypatch.undo()
+    assert JSON.is_final(b'{"result": 1, "status": "STARTED"}') is False
+    assert meta._STATUS.match(b'{"status": "a\\"b"}') is None
+
+
+def test_a_document_that_names_no_exception_has_a_state():
+    raw = MetaCodec(compressed="zlib").encode("id", states.FAILURE, {"exc_type": 1})
+    assert JSON.state_of(raw) == states.FAILURE
+    assert JSON.is_final(raw)
+    with pytest.raises(SecurityError):
+        JSON.decode(raw)
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"\xff", b"\0celery-compressed\0nothing\0", b"\0fastq-content\0x"])
+def test_what_cannot_be_read_ends_a_wait(raw):
+    assert JSON.is_final(raw)
+
+
 def test_a_compressed_document_is_read_whatever_the_settings_say():
     raw = b"\x00celery-compressed\x00application/x-gzip\x00" + zlib.compress(JSON.encode("x", states.SUCCESS, 7))
     assert JSON.decode(raw)["result"] == 7

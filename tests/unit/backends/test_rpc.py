@@ -493,14 +493,3 @@ def test_results_under_amqp_are_refused_with_the_right_word(url: str) -> None:
 def test_an_unknown_option_is_refused() -> None:
     with pytest.raises(ConfigError, match="did you mean 'brokers'"):
         backends.open("rpc://", {"broker": "amqp://"})
-
-
-def test_the_first_words_of_a_document_tell_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    store = RpcStore(RpcOptions())
-    monkeypatch.setattr(MetaCodec, "decode", lambda self, raw: pytest.fail("it was decoded"))
-    for raw, is_final in ((DONE, True), (b'{"task_id": "a", "status": "RETRY", "result": 1}', False)):
-        assert store._is_final(raw) is is_final
-    monkeypatch.undo()
-    assert store._is_final(b'{"result": 1, "status": "STARTED"}') is False
-    assert store._is_final(b"nothing") is True
-    assert rpc._STATUS.match(b'{"status": "a\\"b"}') is None

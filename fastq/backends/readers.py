@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 
 class Waiter:
@@ -70,11 +70,28 @@ class Readers:
             waiter.wake()
         return waiters is not None
 
+    def __contains__(self, task_id: str) -> bool:
+        return task_id in self._by_id
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the ids that are waited for."""
+        return iter(self._by_id)
+
     def fail(self, error: Exception) -> None:
         """Wake all who wait, with *error*."""
         for waiter in self._waiters:
             waiter.error, waiter.is_done = error, True
             waiter.wake()
+
+    def strike(self, waiter: Waiter) -> None:
+        """Forget a thread that did not come to `attend`."""
+        del self._waiters[waiter]
+        for task_id in waiter.ids:
+            others = self._by_id.get(task_id)
+            if others is not None and waiter in others:
+                others.remove(waiter)
+                if not others:
+                    del self._by_id[task_id]
 
     # -- without it ----------------------------------------------------------------------------
 
@@ -92,7 +109,7 @@ class Readers:
                     self._reading.release()
         finally:
             with self.lock:
-                self._strike(waiter)
+                self.strike(waiter)
                 self._call_next()
 
     def alone(self, call: Callable[[], object]) -> bool:
@@ -113,12 +130,3 @@ class Readers:
             for waiter in self._waiters:
                 waiter.wake()
                 return
-
-    def _strike(self, waiter: Waiter) -> None:
-        del self._waiters[waiter]
-        for task_id in waiter.ids:
-            others = self._by_id.get(task_id)
-            if others is not None and waiter in others:
-                others.remove(waiter)
-                if not others:
-                    del self._by_id[task_id]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fastq.backends.rpc_readers import Readers, Waiter
+from fastq.backends.readers import Readers, Waiter
 from tests.deadline import wait_until
 
 
