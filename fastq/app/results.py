@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta, timezone, tzinfo
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from fastq import states
 from fastq.types import Result
 
 
+class Expiry(NamedTuple):
+    """For how many seconds results are kept, and those of a FAILURE; None for ever."""
+
+    kept_s: float | None
+    failed_s: float | None
+
+    @classmethod
+    def of(cls, conf: Any) -> Expiry:
+        """Read the settings."""
+        failed = conf.result_expires if conf.result_failure_expires is None else conf.result_failure_expires
+        return cls(_seconds(conf.result_expires), _seconds(failed))
+
+    def at(self, state: str) -> float | None:
+        """Return when a result that is stored now expires, in Unix seconds; None for never."""
+        kept_s = self.failed_s if state == states.FAILURE else self.kept_s
+        return time.time() + kept_s if kept_s else None
+
+
+def _seconds(kept: Any) -> float | None:
+    return kept.total_seconds() if isinstance(kept, timedelta) else kept or None
+
+
 def store(app: Any, task_id: str, value: Any, state: str, traceback: str | None, request: Any) -> None:
     """Store a task's state."""
     raw = app.result_codec.encode(task_id, state, value, traceback, request)
     reply_to = None if request is None else request.reply_to
-    app.backend.put((Result(task_id, state, raw, expires_at(app.conf, state), reply_to),))
-
-
-def expires_at(conf: Any, state: str) -> float | None:
-    """Return when a result that is stored now expires, in Unix seconds; None for never."""
-    kept = conf.result_expires
-    if state == states.FAILURE and conf.result_failure_expires is not None:
-        kept = conf.result_failure_expires
-    kept_s = kept.total_seconds() if isinstance(kept, timedelta) else kept
-    return time.time() + kept_s if kept_s else None
+    app.backend.put((Result(task_id, state, raw, Expiry.of(app.conf).at(state), reply_to),))
 
 
 def zone(name: Any, is_utc: bool) -> tzinfo:

@@ -60,19 +60,21 @@ class Wires:
                             "no result store is configured, so there are no results: set result_backend, for example "
                             "to sqlite:///results.db"
                         )
-                    options = wiring.reply_options(self._app.conf, self.urls()) if url == wiring.RPC else {}
-                    given = self._app.conf.result_backend_transport_options or {}
-                    self._store = backends.open(url, {**options, **given})
+                    self._store = backends.open(url, wiring.store_options(self._app.conf, url, self.urls()))
         return self._store
 
     def store_beside(self, worker: Transport) -> ResultStore | None:
         """Return the store that the results of a worker go to; None where they leave with the acks."""
         url, reads, writes = self.result_url(), self.urls(for_worker=True), self.urls()
+        if url is None:
+            return None
         if url == wiring.RPC:
             is_own = set(reads) == set(writes)  # clients wait at the broker that they write to
         else:
-            is_own = url in reads
-        return None if url is None or (is_own and worker.caps.stores_results) else self.store()
+            # The server of Redis cannot see whether a compressed document is a SUCCESS, which must stay; its store can.
+            is_legible = self.codec().compressed is None or not wiring.is_redis(url)
+            is_own = wiring.is_beside(self._app.conf, url, reads) and is_legible
+        return None if is_own and worker.caps.stores_results else self.store()
 
     def replies(self) -> Replies | None:
         """Return the store of results that come back as messages, if the settings say that they do."""
@@ -85,7 +87,10 @@ class Wires:
         if self._codec is None:
             conf = self._app.conf
             accept = conf.result_accept_content or conf.accept_content or (conf.result_serializer,)
-            self._codec = MetaCodec(conf.result_serializer, accept, is_extended=bool(conf.result_extended))
+            # Celery's clients would not unpack what comes in a message.
+            compressed = None if self.result_url() == wiring.RPC else conf.result_compression
+            self._codec = MetaCodec(conf.result_serializer, accept, is_extended=bool(conf.result_extended),
+                                    compressed=compressed)
         return self._codec
 
     def urls(self, *, for_worker: bool = False) -> tuple[str, ...]:
@@ -94,11 +99,9 @@ class Wires:
 
     def result_url(self) -> str | None:
         """Return where results go; None for nowhere. Raises ConfigError for ``rpc://`` without RabbitMQ."""
-        url = self._app.conf.result_backend
-        if url:
-            url = wiring.RPC if url == "rpc" or str(url).startswith(wiring.RPC) else str(url)
-            wiring.results_by_reply(url, self.urls())
-            return url
+        given = wiring.result_url(self._app.conf, self.urls())
+        if given:
+            return given
         url = self.urls()[0]
         return url if self._app.preset == "Fastq" and url.startswith(wiring.EMBEDDED) else None
 

@@ -3,22 +3,29 @@
 1. `broker_urls` finds the addresses: a URL, several for failover, or one put together from single settings.
 2. `broker_options` says what a transport is told by its app; which of it a kind of transport takes, stands in
    `fastq.transport.TOLD`.
-3. `results_by_reply` says whether results go back as messages, `reply_options` what their store is told.
+3. `result_url` finds where results are kept, `store_options` says what the store there is told, and `is_beside`
+   whether a worker's broker is the same place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from fastq import transport
+from fastq import backends, transport
+from fastq.app import loader
+from fastq.backends.redis_keys import task_prefix
 from fastq.exceptions import ConfigError
+from fastq.transport.redis_target import Target, parse_many
 from fastq.transport.url import nearest, scheme_of, split_urls
 from fastq.wire import serializers
 
 AMQP = frozenset(name for name, module in transport.SCHEMES.items() if module == transport.SCHEMES["amqp"])
+REDIS = frozenset(name for name, module in backends.SCHEMES.items() if module == backends.SCHEMES["redis"])
+WITH_LOGIN = frozenset((*AMQP, "redis", "rediss", "redis+cluster", "rediss+cluster"))
+"""Schemes whose addresses may be put together from single settings."""
 EMBEDDED = ("sqlite:", "memory:")
 RPC = "rpc://"
 
@@ -48,12 +55,13 @@ def _default_url(conf: Any, main: str | None) -> str:
     if not any(getattr(conf, name) for name in given):
         return f"sqlite:///{main or 'fastq'}.fastq.db" if conf.preset == "Fastq" else "amqp://guest@localhost//"
     scheme = conf.broker_transport or "amqp"
-    host = conf.broker_host or ("localhost" if scheme in AMQP else "")
+    host = conf.broker_host or ("localhost" if scheme in WITH_LOGIN else "")
     return _completed(host if "://" in host else f"{scheme}://{host}", conf)
 
 
 def _completed(url: str, conf: Any) -> str:
-    if not any(getattr(conf, name) for name in _PARTS) or url.partition("://")[0].lower() not in AMQP:
+    scheme = url.partition("://")[0].lower()
+    if scheme not in WITH_LOGIN or not any(getattr(conf, name) for name in _PARTS):
         return url
     parts = urlsplit(url)
     login, _, host = parts.netloc.rpartition("@")
@@ -61,7 +69,8 @@ def _completed(url: str, conf: Any) -> str:
     user, password = user or _quoted(conf.broker_user), password or _quoted(conf.broker_password)
     if conf.broker_port and ":" not in host.rpartition("]")[2]:
         host = f"{host}:{conf.broker_port}"
-    login = f"{user or 'guest'}:{password}@" if password else f"{user}@" if user else ""
+    nobody = "guest" if scheme in AMQP else ""
+    login = f"{user or nobody}:{password}@" if password else f"{user}@" if user else ""
     path = parts.path
     if path in ("", "/") and conf.broker_vhost:
         path = f"/{_quoted(conf.broker_vhost)}"
@@ -84,6 +93,43 @@ def results_by_reply(url: str | None, brokers: Iterable[str]) -> bool:
     return True
 
 
+def result_url(conf: Any, brokers: Sequence[str]) -> str | None:
+    """Return where results are kept, as ``result_backend`` says; None where it says nothing. Raises ConfigError.
+
+    The names alone will do: ``rpc``, and ``redis``, which means ``redis_host``, ``redis_port`` and ``redis_db``.
+    """
+    url = str(conf.result_backend or "")
+    if not url:
+        return None
+    if url == "rpc" or url.startswith(RPC):
+        results_by_reply(RPC, brokers)
+        return RPC
+    scheme, separator, rest = url.partition("://")
+    login, at, place = rest.rpartition("@")
+    if scheme.lower() not in ("redis", "rediss") or place[:1] not in ("", "/", "?"):
+        return url
+    host = conf.redis_host or "localhost"
+    server = f"{f'[{host}]' if ':' in host else host}:{conf.redis_port or 6379}"
+    return f"{scheme}://{login}{at}{server}{place if separator else f'/{conf.redis_db or 0}'}"
+
+
+def is_redis(url: str) -> bool:
+    """Return whether *url* is an address of Redis."""
+    return url.partition("://")[0].lower() in REDIS
+
+
+def is_beside(conf: Any, url: str, brokers: Sequence[str]) -> bool:
+    """Return whether the results at *url* are kept where the *brokers* are: on one server, in one database."""
+    if not all(map(is_redis, (url, *brokers))):
+        return {url} == set(brokers)
+    return _places((url,), conf.result_backend_transport_options) == _places(brokers, conf.broker_transport_options)
+
+
+def _places(urls: Sequence[str], options: Mapping[str, Any] | None) -> list[Target]:
+    master = (options or {}).get("master_name", "")
+    return [target._replace(prefix="", options={}, master=target.master or master) for target in parse_many(urls)]
+
+
 # --- options ---
 
 
@@ -94,7 +140,8 @@ def broker_options(app: Any, *, for_worker: bool = False) -> dict[str, Any]:
     feeds, ``known()`` the names of all; of a `Broadcast` among these only a worker that consumes it declares more than
     the exchange.
     ``failover`` is "round-robin", "shuffle" or a callable that gets the list of addresses and yields them in order;
-    ``ssl`` is True or a mapping. Raises ConfigError.
+    ``ssl`` is True or a mapping. ``result_prefix`` stands before a task's id in the key of its result, for a transport
+    that stores results with the acks; how long one is kept stands in each (`Result.expires_at`). Raises ConfigError.
     """
     conf = app.conf
     content_type, content_encoding, _ = serializers.dumps(None, conf.result_serializer)
@@ -106,13 +153,38 @@ def broker_options(app: Any, *, for_worker: bool = False) -> dict[str, Any]:
         "heartbeat_s": float(conf.broker_heartbeat or 0) if for_worker else 0.0,
         "delayed_queue_type": _one_of(conf, "broker_native_delayed_delivery_queue_type", _QUEUE_TYPES, str.lower),
         "result_content": (content_type, content_encoding),
+        "result_prefix": task_prefix((conf.result_backend_transport_options or {}).get("global_keyprefix")),
         **_ways_to_connect(conf),
     }
     return {name: value for name, value in options.items() if value is not None}
 
 
-def reply_options(conf: Any, urls: Sequence[str]) -> dict[str, Any]:
-    """Return what the settings say to the store of results that come back as messages. Raises ConfigError."""
+def store_options(conf: Any, url: str, brokers: Sequence[str]) -> dict[str, Any]:
+    """Return what the settings say to the store of results at *url*. Raises ConfigError."""
+    found = _reply_options(conf, brokers) if url == RPC else \
+        _redis_options(conf) if is_redis(url) else {}
+    return {**found, **(conf.result_backend_transport_options or {})}
+
+
+def _redis_options(conf: Any) -> dict[str, Any]:
+    provider = conf.redis_backend_credential_provider
+    if isinstance(provider, str):
+        provider = loader.import_object(provider)()
+    options = {
+        "serializer": conf.result_serializer,
+        "accept": conf.result_accept_content or conf.accept_content or (conf.result_serializer,),
+        "connect_timeout_s": conf.redis_socket_connect_timeout,
+        "reply_timeout_s": conf.redis_socket_timeout,
+        "username": conf.redis_username,
+        "password": conf.redis_password,
+        "ssl": conf.redis_backend_use_ssl or None,
+        "client_name": conf.redis_client_name,
+        "credential_provider": provider,
+    }
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _reply_options(conf: Any, urls: Sequence[str]) -> dict[str, Any]:
     kept = conf.result_expires
     options = {
         **_ways_to_connect(conf),

@@ -13,7 +13,7 @@ import time
 from fastq import points
 from fastq._ext.ring import Ring
 from fastq.backends.base import ResultStore
-from fastq.exceptions import ConnectionLost, TransportError
+from fastq.exceptions import BackendError, ConnectionLost, TransportError
 from fastq.transport.base import Transport
 from fastq.types import Deliveries, Endings
 from fastq.worker.decide import Decider
@@ -49,6 +49,8 @@ class Consumer:
         self._progress = (0, time.monotonic())
         self.dry = False
         """The last fetch found less than it asked for: wait for the bell."""
+        self._is_asking = False
+        """The transport was last told that more is wanted; a broker that pushes listens only then."""
         self._rung = False
         """The broker has said something that was not listened to yet, and the bell rings until it is."""
         self.is_ahead = False
@@ -67,7 +69,8 @@ class Consumer:
             points.reach("collected")
             self._observe()
         credit = 0 if self.closing else self._prefetch.credit(self._ring.in_hand)
-        if not self._settler.endings and not self._rung and (self.dry or credit == 0):
+        is_told = self._is_asking or not self._pushes
+        if not self._settler.endings and not self._rung and (credit == 0 or (self.dry and is_told)):
             self._flow = collected
             return collected > 0
         self._rung = False
@@ -88,6 +91,7 @@ class Consumer:
                 self._put(self._store, endings)
             points.reach("before-settle")
             deliveries = self._transport.turn(endings, credit)
+            self._is_asking = credit > 0
             points.reach("settled")
             return deliveries
         except BaseException:
@@ -98,8 +102,8 @@ class Consumer:
     def _put(store: ResultStore, endings: Endings) -> None:
         try:
             store.put(endings.results)
-        except ConnectionLost as error:
-            # The store's own connection: what the broker gave us is still held.
+        except (ConnectionLost, BackendError) as error:
+            # It is the store that failed: what the broker gave us is still held, and is settled at another try.
             raise TransportError(f"the result store: {error}") from error
         endings.results = []
 
@@ -120,6 +124,8 @@ class Consumer:
                 # The first that were seen, in a window made for others: fetch them again, in the smaller one.
                 self._settler.unstage()
                 return 0
+            # It counts what is held, and not what is in hand all the same: the next turn tells how many are wanted.
+            self._is_asking = False
             try:
                 self._transport.turn(Endings(ack=early), 0)
                 points.reach("early-acked")

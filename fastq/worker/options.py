@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastq import proc
+from fastq.app.results import Expiry
 from fastq.exceptions import ConfigError
 
 POOLS = ("prefork", "solo")
@@ -33,7 +34,7 @@ class WorkerOptions:
     waits_at_boot: bool
     reconnects: bool
     max_attempts: int
-    result_expires_s: float | None
+    result_expiry: Expiry
 
 
 def complete(app: Any, *, hostname: str | None, queues: Sequence[str] | None, concurrency: int | None,
@@ -51,7 +52,6 @@ def complete(app: Any, *, hostname: str | None, queues: Sequence[str] | None, co
     soft = soft_time_limit if soft_time_limit is not None else conf.task_soft_time_limit
     if hard and soft and soft > hard:
         raise ConfigError(f"the soft time limit ({soft} s) is longer than the hard one ({hard} s)")
-    expires = conf.result_expires
     return WorkerOptions(
         hostname=proc.node_name(hostname),
         queues=tuple(queues or app.select_queues()),
@@ -68,7 +68,7 @@ def complete(app: Any, *, hostname: str | None, queues: Sequence[str] | None, co
                            else conf.broker_connection_retry_on_startup),
         reconnects=bool(conf.broker_connection_retry),
         max_attempts=int(conf.broker_connection_max_retries or 0),
-        result_expires_s=_seconds(expires),
+        result_expiry=Expiry.of(conf),
     )
 
 
@@ -80,9 +80,3 @@ def cpus() -> int:
 def _own(conf: Any, name: str) -> Any:
     # The prefetch tunes itself; a default that nobody chose must not switch that off.
     return conf[name] if name in conf.without_defaults() else None
-
-
-def _seconds(value: Any) -> float | None:
-    if not value:
-        return None
-    return float(value.total_seconds()) if hasattr(value, "total_seconds") else float(value)

@@ -7,12 +7,13 @@ killed or crashed child leaves behind.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 
 from fastq import points
 from fastq._ext.ring import Ring
+from fastq.app.results import Expiry
 from fastq.exceptions import TimeLimitExceeded, WorkerLostError
+from fastq.states import FAILURE, SUCCESS
 from fastq.types import Endings, Message, Result
 from fastq.worker.decide import again
 from fastq.worker.orphans import Orphans
@@ -29,12 +30,12 @@ class Settler:
     """Collects the endings of one turn of the worker's loop."""
 
     def __init__(self, ring: Ring, rows: Sequence[bytes], verdicts: Verdicts, *,
-                 max_deaths: int, result_expires_s: float | None) -> None:
+                 max_deaths: int, expiry: Expiry) -> None:
         self._ring = ring
         self._rows = rows
         self._verdicts = verdicts
         self._max_deaths = max_deaths
-        self._expires_s = result_expires_s
+        self._expiry = expiry
         self._condemned: dict[int, tuple[int, float]] = {}
         self.orphans = Orphans(ring, self._rename)
         self.endings = Endings()
@@ -53,8 +54,8 @@ class Settler:
         endings.ack += acks
         self.orphans.finished(acks)
         if results:
-            expires_at = None if self._expires_s is None else time.time() + self._expires_s
-            endings.results += [Result(task_id, state, meta, expires_at, reply_to)
+            at, failed_at = self._expiry.at(SUCCESS), self._expiry.at(FAILURE)
+            endings.results += [Result(task_id, state, meta, failed_at if state == FAILURE else at, reply_to)
                                 for task_id, state, meta, reply_to in results]
         if publishes:
             endings.publish += map(Message._make, publishes)

@@ -6,10 +6,10 @@ Only headers are read, so that a poisoned body stays closed here.
 from __future__ import annotations
 
 import difflib
-import time
 from typing import Any
 
 from fastq._ext import envelope
+from fastq.app.results import Expiry
 from fastq.app.traits import Traits
 from fastq.backends.meta import MetaCodec
 from fastq.exceptions import WorkerLostError
@@ -22,11 +22,11 @@ class Verdicts:
     """Writes the results of what the supervisor decides into `Endings`."""
 
     def __init__(self, codec: MetaCodec | None, tasks: dict[str, Traits], hostname: str,
-                 expires_s: float | None) -> None:
+                 expiry: Expiry) -> None:
         self._codec = codec
         self._tasks = tasks
         self._hostname = hostname
-        self._expires_s = expires_s
+        self._expiry = expiry
 
     def nearest_task(self, name: str) -> str | None:
         """Return the registered name that *name* was perhaps meant to be."""
@@ -59,8 +59,7 @@ class Verdicts:
             return
         request = Request.from_message(headers, {}, None, None, queue="", hostname=self._hostname)
         meta = self._codec.encode(task_id, state, error, request=request)
-        expires_at = None if self._expires_s is None else time.time() + self._expires_s
-        endings.results.append(Result(task_id, state, meta, expires_at, _reply_to(properties)))
+        endings.results.append(Result(task_id, state, meta, self._expiry.at(state), _reply_to(properties)))
 
     def _wanted(self, headers: dict[str, Any]) -> bool:
         explicit = headers.get("ignore_result")

@@ -181,9 +181,9 @@ class Worker:
         self._ring = Ring(self._memory, slots=SLOTS, slot_bytes=SLOT_BYTES, children=told.concurrency, tasks=table,
                           spill=self._spill.put, unspill=Spill.drop, max_deaths=told.max_deaths)
         self._wake_in, self._wake_out = wake_pair()
-        verdicts = Verdicts(self._codec, self._traits, self.hostname, told.result_expires_s)
+        verdicts = Verdicts(self._codec, self._traits, self.hostname, told.result_expiry)
         self._settler = Settler(self._ring, self._rows, verdicts, max_deaths=told.max_deaths,
-                                result_expires_s=told.result_expires_s)
+                                expiry=told.result_expiry)
         self._decider = Decider(self._ring, verdicts, told.max_deaths, self._settler.orphans)
         self._prefetch = Prefetch(told.concurrency, SLOTS, told.prefetch_multiplier)
         self._sleeper = Sleeper(self._ring, self._wake_in)
@@ -210,11 +210,7 @@ class Worker:
         self._children.start()
 
     def _store_now(self, task_id: str, state: str, meta: bytes, reply_to: str | None) -> None:
-        self.app.backend.put([Result(task_id, state, meta, self._expires_at(), reply_to)])
-
-    def _expires_at(self) -> float | None:
-        expires_s = self.options.result_expires_s
-        return None if expires_s is None else time.time() + expires_s
+        self.app.backend.put([Result(task_id, state, meta, self.options.result_expiry.at(state), reply_to)])
 
     def _open_broker(self) -> None:
         self._transport: Transport = self.app.open_transport(
@@ -268,15 +264,17 @@ class Worker:
         while not self._is_done():
             with self._patience():
                 self._begin_stop()
+                if self._is_done():
+                    break
                 self._replace_children()
                 due = self._limits.enforce() if self._limits else None
                 if self._is_cut_off and (self._is_done() or not self._try_attach()):
                     self._bide(due)
                     continue
+                self._keep()  # before the turn, which may fail again and again while the store of results is away
                 moved = self._consumer.turn()
                 if self._solo:
                     moved = self._solo.run_ready() > 0 or moved
-                self._keep()
                 if not moved and not self._consumer.hand_back():
                     self._rest(due)
 
@@ -292,6 +290,8 @@ class Worker:
         if self.wish.now is Stop.WARM and not self._consumer.closing:
             self._consumer.closing = True
             self._consumer.hand_back(now=True)
+            # A turn, even if nothing goes back: a broker that waits to push would do so until it hears otherwise.
+            self._consumer.wake()
 
     def _bide(self, due: float | None) -> None:
         """Go on without a broker until it is time to look for it again: runs end, limits hold, children come and go."""

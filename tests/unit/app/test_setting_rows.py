@@ -77,7 +77,7 @@ def test_no_two_settings_share_a_name_and_none_hides_a_method() -> None:
 def test_the_presets_differ_only_where_a_row_says_why() -> None:
     different = {row.name for row in ROWS if row.fastq is not SAME}
     assert different == {
-        "broker_connection_max_retries", "broker_connection_retry_on_startup", "task_acks_late",
+        "broker_connection_max_retries", "broker_connection_retry_on_startup", "redis_socket_timeout", "task_acks_late",
         "task_create_missing_queue_type", "task_default_queue_type", "task_reject_on_worker_lost",
         "worker_hijack_root_logger", "worker_redirect_stdouts",
     }

@@ -12,6 +12,7 @@ import msgspec
 from fastq._ext.envelope import pack
 from fastq._ext.execute import Executor
 from fastq._ext.ring import Ring
+from fastq.app.results import Expiry
 from fastq.app.traits import Traits
 from fastq.backends.meta import MetaCodec
 from fastq.types import Endings
@@ -41,11 +42,11 @@ class Parts:
                        max_deaths=max_deaths)
         self.ring: Ring = self.kit.ring
         self.child: Executor = self.kit.executors[0]
-        self.verdicts = Verdicts(MetaCodec(), self.tasks, "w@host", 60.0)
+        self.verdicts = Verdicts(MetaCodec(), self.tasks, "w@host", Expiry(60.0, 60.0))
         rows = [outcome.endings(outcome.AckRules(
             one.acks_late, one.acks_on_failure, one.acks_on_timeout, bool(one.reject_on_worker_lost)))
             for one in self.tasks.values()]
-        self.settler = Settler(self.ring, rows, self.verdicts, max_deaths=max_deaths, result_expires_s=60.0)
+        self.settler = Settler(self.ring, rows, self.verdicts, max_deaths=max_deaths, expiry=Expiry(60.0, 60.0))
         self.decider = Decider(self.ring, self.verdicts, max_deaths, self.settler.orphans)
 
     def decide(self, content: bytes, *, tag: int = 5, deaths: int = 0) -> Endings:

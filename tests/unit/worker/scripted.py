@@ -35,7 +35,7 @@ class Broker:
         self.held: dict[int, tuple[int, bytes]] = {}
         self.down: Exception | None = None
         self.refuses: Exception | None = None
-        self.attempts = self.attached = 0
+        self.attempts = self.attached = self.keeps = 0
         self.is_cut = False
         self.closed = False
         self._bell = os.eventfd(1, os.EFD_NONBLOCK)     # rings without end, so that the script goes on
@@ -92,6 +92,8 @@ class Broker:
         self._tag = self.attached * EPOCH
 
     def turn(self, endings: Endings, credit: int) -> Deliveries:
+        if not self.attached:
+            raise TransportError("a turn before attach")
         self._step()
         if self.refuses is not None:
             raise self.refuses
@@ -136,6 +138,7 @@ class Broker:
         return 0.0 if self.ready else 0.005
 
     def keep(self) -> int:
+        self.keeps += 1
         self._step()
         return 0
 

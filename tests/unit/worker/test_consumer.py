@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fastq import transport
-from fastq.exceptions import BrokerLocked, ConnectionLost, TransportError
+from fastq.exceptions import BackendError, BrokerLocked, ConnectionLost, TransportError
 from fastq.transport.base import Transport
 from fastq.types import Deliveries, Endings, QueueStat, Result
 from fastq.worker.consumer import EARLY_WINDOW, HAND_BACK_S, Consumer
@@ -155,10 +155,11 @@ def test_it_lingers_for_short_tasks_only_and_never_when_idle(tmp_path: Path, bro
     parts.kit.close()
 
 
-def test_a_store_that_lost_its_connection_is_not_the_broker(tmp_path: Path, broker: Transport) -> None:
+@pytest.mark.parametrize("kind", [ConnectionLost, BackendError])
+def test_a_store_that_fails_is_not_the_broker(tmp_path: Path, broker: Transport, kind: type[Exception]) -> None:
     class Store:
         def put(self, results: Any) -> None:
-            raise ConnectionLost("store: reset")
+            raise kind("store: reset")
 
     parts = Parts(tmp_path)
     consumer = Consumer(broker, parts.ring, parts.settler, parts.decider, Prefetch(1, 8), Store())   # type: ignore[arg-type]
@@ -167,4 +168,33 @@ def test_a_store_that_lost_its_connection_is_not_the_broker(tmp_path: Path, brok
         consumer.settle()
     assert not isinstance(caught.value, ConnectionLost)
     assert parts.settler.endings == Endings(results=[Result("id", "SUCCESS", b"1")])
+    parts.kit.close()
+
+
+class Listening:
+    """A broker that pushes; what it was last told is how many are wanted."""
+
+    def __init__(self, broker: Transport) -> None:
+        self.broker = broker
+        self.caps = broker.caps._replace(pushes=True)
+        self.wanted = 0
+
+    def turn(self, endings: Endings, credit: int) -> Deliveries:
+        self.wanted = credit
+        return self.broker.turn(endings, credit)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_broker_that_pushes_is_asked_for_more_after_an_early_ack(tmp_path: Path, broker: Transport,
+                                                                   ends: bool) -> None:
+    """A task that was acked early and has no result ends without a word to the broker: nothing else would ask it."""
+    parts, listening = Parts(tmp_path, ignore_result=True), Listening(broker)
+    consumer = Consumer(listening, parts.ring, parts.settler, parts.decider, Prefetch(1, 4, 2))  # type: ignore[arg-type]
+    broker.publish_one("q", message(task="soon"))
+    consumer.turn()
+    assert (parts.ring.in_hand, listening.wanted) == (1, 0)
+    if ends:
+        parts.child.run_ready()
+    consumer.turn()
+    assert (parts.ring.in_hand, listening.wanted) == ((0, 2) if ends else (1, 1))
     parts.kit.close()

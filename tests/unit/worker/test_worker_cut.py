@@ -89,6 +89,17 @@ def test_a_task_that_still_runs_is_not_started_twice(play: Callable[..., Project
     assert project.app.AsyncResult("id-a").get(timeout=5) == "a"
 
 
+def keeps_its_lease(broker: Broker) -> Iterator[object]:
+    broker.refuses = TransportError("the result store: cannot reach it")
+    yield from until(lambda: broker.keeps == 3)
+    broker.refuses = None
+    broker.stop()
+
+
+def test_a_worker_whose_turns_fail_keeps_its_lease(play: Callable[..., Project]) -> None:
+    assert end_of(play(keeps_its_lease, broker_lease=0.1)) == 0
+
+
 def ends_meanwhile(broker: Broker) -> Iterator[object]:
     broker.ready.append((0, task("a")))
     yield from until(lambda: broker.noted("started a"))
@@ -283,6 +294,7 @@ def test_a_wish_to_stop_ends_the_wait_at_boot(play: Callable[..., Project], numb
     assert worker.stop(number) == (0 if number == signal.SIGTERM else 1)
     assert time.monotonic() - began < 1.5
     assert " ready." not in worker.said()
+    assert "a turn before attach" not in worker.said()
     assert project.notes == ["closed"]
 
 
