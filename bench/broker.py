@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from fastq.bench.servers import ServerMissing
 from fastq.bench.servers.erlang import string
 from fastq.bench.servers.rabbitmq import RabbitMQ, find_home
+from fastq.bench.servers.redis import Redis, find_program
 
 
 class Place(NamedTuple):
@@ -105,5 +106,42 @@ def stored(server: RabbitMQ, vhost: str) -> int:
     return int(server.eval(STORED.format(vhost=string(vhost))))
 
 
+class RedisBroker(Broker):
+    """A private Redis without persistence; each trial has a database of its own."""
+
+    name = "redis"
+    title = "Redis"
+
+    def __init__(self) -> None:
+        self.stack = ExitStack()
+        self.server: Redis | None = None
+
+    def missing(self) -> str | None:
+        try:
+            find_program()
+        except ServerMissing as missing:
+            return str(missing)
+        return None
+
+    def version(self) -> str | None:
+        return self.server.info("server")["redis_version"] if self.server else None
+
+    @contextmanager
+    def place(self) -> Iterator[Place]:
+        if self.server is None:
+            folder = self.stack.enter_context(TemporaryDirectory(prefix="fastq-bench-", ignore_cleanup_errors=True))
+            self.server = self.stack.enter_context(Redis(Path(folder)))
+        server, url = self.server, self.server.place()
+        try:
+            # What a message is, and where it waits, is each system's own matter here.
+            yield Place({"BENCH_BROKER_URL": url, "BENCH_BROKER_PID": str(server.pid)}, server.pid)
+        finally:
+            server.reclaim(url)
+
+    def close(self) -> None:
+        self.server = None
+        self.stack.close()
+
+
 EMBEDDED = Broker()
-BROKERS: dict[str, Broker] = {broker.name: broker for broker in (EMBEDDED, RabbitBroker())}
+BROKERS: dict[str, Broker] = {broker.name: broker for broker in (EMBEDDED, RabbitBroker(), RedisBroker())}

@@ -7,47 +7,17 @@ each is measured for about as long; no figure is derived from it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from fastq.bench.broker import BROKERS
-from fastq.bench.system import BARE, FASTQ, Kind, Pace, System, run_module
+from fastq.bench.launch import celery, dramatiq, fastq, flexiq, huey
+from fastq.bench.roster_redis import ON_REDIS
+from fastq.bench.system import BARE, FASTQ, WORKING, Kind, Pace, System
 
-WORKING = ("drain", "latency", "memory", "idle", "startup")
-"""What is asked of a second kind of worker; its producer and its way with future tasks are those of the first."""
 RABBITMQ = BROKERS["rabbitmq"]
 PERSISTENT = Kind("persistent", {"BENCH_QUEUE_TYPE": "classic", "BENCH_DELIVERY_MODE": "2"})
 TRANSIENT = Kind("transient", {"BENCH_QUEUE_TYPE": "classic", "BENCH_DELIVERY_MODE": "1"})
 QUORUM = Kind("quorum", {"BENCH_QUEUE_TYPE": "quorum", "BENCH_DELIVERY_MODE": "2"})
-
-
-def celery(module: str, pool: str) -> Callable[[int], list[str]]:
-    return lambda n: run_module(
-        "celery", "-A", module, "worker", "-P", pool, "-c", str(n), "-l", "ERROR",
-        "--without-gossip", "--without-mingle", "--without-heartbeat",
-    )  # fmt: skip
-
-
-def huey(kind: str) -> Callable[[int], list[str]]:
-    # 1 ms between polls without back-off, no scheduler of periodic tasks, no health check, no log but errors.
-    return lambda n: run_module(
-        "huey.bin.huey_consumer", "huey_peer.huey", "-k", kind, "-w", str(n),
-        "-d", "0.001", "-m", "0.001", "-b", "1", "-n", "-C", "-q",
-    )  # fmt: skip
-
-
-def flexiq(_n: int) -> list[str]:  # its threads are a setting of the queue, see flexiq_peer.py
-    return run_module("flexiq.cli", "worker", "--app", "flexiq_peer:queue")
-
-
-def fastq(module: str) -> Callable[[int], list[str]]:
-    return lambda n: run_module("fastq", "-A", module, "worker", "-c", str(n), "-l", "warning")
-
-
-def dramatiq(threads: int) -> Callable[[int], list[str]]:
-    return lambda n: run_module(
-        "dramatiq", "dramatiq_peer", "-p", str(max(n // threads, 1)), "-t", str(threads), "--skip-logging"
-    )
 
 
 def bare_amqp(_n: int) -> list[str]:
@@ -76,7 +46,7 @@ def celery_rabbitmq_row(pool: str, pace: Pace, *, late: bool, kinds: tuple[Kind,
 
 def dramatiq_row(name: str, threads: int) -> System:
     return System(
-        name, "dramatiq_peer", Pace(16_000, 0, 12_000), dramatiq(threads), "import dramatiq",
+        name, "dramatiq_peer", Pace(16_000, 0, 12_000), dramatiq("dramatiq_peer", threads), "import dramatiq",
         needs=("dramatiq", "pika"), distributions=("dramatiq", "pika"), broker=RABBITMQ, kinds=(PERSISTENT,),
         concurrency=(1, 2) if threads == 1 else (threads,), only=() if threads == 1 else ("drain",),
         env={"dramatiq_queue_prefetch": "1000"}, lacks={"ask": "keeps results in Redis or Memcached only"},
@@ -85,14 +55,14 @@ def dramatiq_row(name: str, threads: int) -> System:
 
 def huey_row(kind: str) -> System:
     return System(
-        f"huey {kind}", "huey_peer", Pace(30_000, 0, 15_000), huey(kind), "from huey import SqliteHuey",
+        f"huey {kind}", "huey_peer", Pace(30_000, 0, 15_000), huey("huey_peer", kind), "from huey import SqliteHuey",
         needs=("huey",), distributions=("huey",), produces=kind == "thread",
     )  # fmt: skip
 
 
 def flexiq_row(name: str, threads: int | None) -> System:
     return System(
-        name, "flexiq_peer", Pace(7_000, 25_000, 600), flexiq, "from flexiq import Queue",
+        name, "flexiq_peer", Pace(7_000, 25_000, 600), flexiq("flexiq_peer"), "from flexiq import Queue",
         needs=("flexiq",), distributions=("flexiq",), produces=threads is None,
         concurrency=(1, 2) if threads is None else (threads,), env={"FLEXIQ_LOG_LEVEL": "ERROR"},
     )  # fmt: skip
@@ -126,4 +96,5 @@ SYSTEMS = (
     celery_rabbitmq_row("prefork", Pace(4_000, 0, 2_500), late=False, kinds=(PERSISTENT,)),
     dramatiq_row("dramatiq", 1),
     dramatiq_row("dramatiq 8 threads", 8),
+    *ON_REDIS,
 )

@@ -13,6 +13,8 @@ from fastq.bench.broker import EMBEDDED, Broker
 
 BARE = "bare"
 FASTQ = "fastq"
+WORKING = ("drain", "latency", "memory", "idle", "startup")
+"""What is asked of a second kind of worker; its producer and its way with future tasks are those of the first."""
 
 
 class Pace(NamedTuple):

@@ -3,6 +3,7 @@
 Prints one JSON object. MODULE is a file of this folder and offers what its system has of:
 
     call()          enqueue one no-op task, the way its documentation tells; stored when it returns
+    call_each(n)    the same n times, one after the other, where the system has its own loop for that (asyncio)
     call_many(n)    the same for n tasks, by its documented bulk way
     call_later()    enqueue a no-op task that is due in an hour
     flush()         wait until all that was enqueued is stored, where a call returns before
@@ -51,9 +52,12 @@ def flush(peer: ModuleType) -> None:
 
 
 def call_each(peer: ModuleType, n: int) -> None:
-    call = peer.call
-    for _ in repeat(None, n):
-        call()
+    if hasattr(peer, "call_each"):
+        peer.call_each(n)
+    else:
+        call = peer.call
+        for _ in repeat(None, n):
+            call()
     flush(peer)
 
 

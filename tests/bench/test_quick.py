@@ -9,10 +9,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from fastq.bench.broker import BROKERS, RabbitBroker
+from fastq.bench.broker import BROKERS, RabbitBroker, RedisBroker
 from fastq.bench.roster import SYSTEMS
 from fastq.bench.run import QUESTIONS, main
 from fastq.bench.servers.rabbitmq import RabbitMQ
+from fastq.bench.servers.redis import Redis
 
 
 def ask(*words: str) -> list[dict[str, Any]]:
@@ -38,6 +39,15 @@ def on_rabbitmq(rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch) -> str:
     broker = BROKERS["rabbitmq"]
     assert isinstance(broker, RabbitBroker)
     monkeypatch.setattr(broker, "server", rabbitmq)
+    return broker.name
+
+
+@pytest.fixture
+def on_redis(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of the broker, which now means the server of this run of the tests."""
+    broker = BROKERS["redis"]
+    assert isinstance(broker, RedisBroker)
+    monkeypatch.setattr(broker, "server", redis)
     return broker.name
 
 
@@ -67,6 +77,21 @@ def test_questions_are_answered_on_rabbitmq(on_rabbitmq: str):
     asked = {(line["question"], line["system"]) for line in lines}
     assert asked == {(name, system) for name in questions for system in systems} - {("future", "bare")}
     assert len({line["broker_version"] for line in lines}) == 1
+
+
+@pytest.mark.timeout(300)
+def test_every_system_sends_tasks_over_redis_and_works_them_off(on_redis: str, capsys: pytest.CaptureFixture[str]):
+    everybody(on_redis, capsys)
+
+
+@pytest.mark.timeout(300)
+def test_questions_are_answered_on_redis(on_redis: str):
+    questions, systems = ("enqueue", "latency", "future"), ("fastq", "bare", "celery solo", "saq", "streaq")
+    present = {system.name for system in SYSTEMS if system.broker.name == on_redis and system.missing() is None}
+    lines = ask(*questions, "--broker", on_redis, "--only", *systems)
+    asked = {(line["question"], line["system"]) for line in lines}
+    wanted = {(name, system) for name in questions for system in systems if system in present}
+    assert asked == wanted - {("future", "bare")}
 
 
 def test_a_question_without_a_broker_is_not_asked_of_one(on_rabbitmq: str, capsys: pytest.CaptureFixture[str]):

@@ -1,0 +1,60 @@
+"""fastq on Redis: its defaults, late acknowledgement among them, and results on Redis too."""
+
+# mypy: disable-error-code="import-not-found,import-untyped,untyped-decorator"
+
+from __future__ import annotations
+
+import os
+from itertools import repeat
+
+from bell import ring
+
+from fastq import Fastq
+from fastq.transport import open as open_transport
+
+URL = os.environ["BENCH_BROKER_URL"]
+app = Fastq("bench", broker=URL, backend=URL)
+HOUR_S = 3600
+
+
+@app.task(ignore_result=True)
+def noop() -> None:
+    pass
+
+
+@app.task
+def answer() -> int:
+    return 42
+
+
+@app.task(ignore_result=True)
+def marker(name: str) -> None:
+    ring(name)
+
+
+call = noop.delay
+mark = marker.delay
+
+
+def call_many(n: int) -> None:
+    noop.starmap_delay(repeat((), n))
+
+
+def call_later() -> None:
+    noop.apply_async(countdown=HOUR_S)
+
+
+def flush() -> None:
+    app.transport.publish(())
+
+
+def ask() -> None:
+    assert answer.delay().get(timeout=10) == 42
+
+
+def backlog() -> int:
+    transport = open_transport(URL, {})
+    try:
+        return sum(stat.ready + stat.held for stat in transport.queues().values())
+    finally:
+        transport.close()
