@@ -20,11 +20,16 @@ PAIRS = [("celery", "celery"), ("celery", "fastq"), ("celery", "preset"), ("fast
 Sides = tuple[str, str]
 
 
-@pytest.fixture(scope="package")
-def broker_url(rabbitmq: RabbitMQ) -> Iterator[str]:
-    url = rabbitmq.vhost()
+BROKERS = ["rabbitmq", "redis"]
+
+
+@pytest.fixture(scope="package", params=BROKERS)
+def broker_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of an empty place; results are messages there on RabbitMQ, and keys on Redis."""
+    server = request.getfixturevalue(request.param)
+    url = server.vhost() if isinstance(server, RabbitMQ) else server.place()
     yield url
-    rabbitmq.reclaim(url)
+    server.reclaim(url)
 
 
 @pytest.fixture(scope="package")

@@ -40,7 +40,8 @@ class Side(NamedTuple):
     worker: tuple[str, ...]
 
     def app(self, url: str, **settings: Any) -> Any:
-        made = getattr(import_module(self.module), self.attribute)("compat", broker=url, backend="rpc://",
+        backend = "rpc://" if url.startswith("amqp") else url
+        made = getattr(import_module(self.module), self.attribute)("compat", broker=url, backend=backend,
                                                                   set_as_current=False)
         made.conf.update({**SETTINGS, **settings})
         return made
@@ -72,9 +73,18 @@ class Client:
         return furnish(self.app)
 
     def close(self) -> None:
-        if self.side.module == "celery" and self.app.backend.result_consumer._connection:
-            self.app.backend.result_consumer.stop()  # app.close() leaves this connection to the garbage collector
+        if self.side.module == "celery":
+            self._let_go()
         self.app.close()
+
+    def _let_go(self) -> None:
+        """Close what Celery's app.close() leaves to the garbage collector."""
+        backend = self.app.backend
+        if getattr(backend.result_consumer, "_connection", None) or getattr(backend.result_consumer, "_pubsub", None):
+            backend.result_consumer.stop()
+        if hasattr(backend, "client"):
+            backend.client.close()
+            backend.client.connection_pool.disconnect()
 
 
 class Worker:
@@ -109,6 +119,11 @@ class Worker:
     def allow(self, key: str) -> None:
         """Let the task go on that holds the worker under *key*."""
         Path(f"{self.notes}.{key}").touch()
+
+    def kill(self) -> None:
+        """Kill it on the spot, as a crash would; the kernel ends its children."""
+        self.process.kill()
+        self.process.wait()
 
     def stop(self) -> None:
         if self.process.poll() is None:

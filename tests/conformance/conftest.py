@@ -32,8 +32,11 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 @pytest.fixture
 def address(engine: Engine, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of a new, empty broker."""
-    if not engine.needs_server:
+    if not engine.server:
         yield f"sqlite:///{tmp_path}/tasks.db" if engine.has_file else f"memory://test-{next(_names)}"
+        return
+    if engine.server in ("redis", "cluster"):
+        yield request.getfixturevalue(f"{engine.server}_url")
         return
     server = request.getfixturevalue("rabbitmq")
     url = server.vhost(kind=engine.name)
@@ -61,9 +64,15 @@ def broker(open_broker: Callable[..., Broker]) -> Broker:
     return open_broker()
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+STORES = ["sqlite", "memory", pytest.param("redis", marks=pytest.mark.redis)]
+"""Brokers that are stores as well."""
+
+
+@pytest.fixture(params=STORES)
 def broker_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of a new, empty broker that is a store as well."""
+    if request.param == "redis":
+        return str(request.getfixturevalue("redis_url"))
     return f"memory://test-{next(_names)}" if request.param == "memory" else f"sqlite:///{tmp_path}/tasks.db"
 
 

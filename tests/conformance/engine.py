@@ -24,12 +24,14 @@ class Engine:
     caps: Caps
     options: dict[str, Any] = field(default_factory=dict)
     has_file: bool = False
-    needs_server: bool = False
+    server: str = ""
+    """The fixture of the server that it needs."""
+    counted: tuple[str, ...] = ("ready", "held", "future", "dead")
+    """The figures of a queue that it knows."""
 
-    @property
-    def counted(self) -> tuple[str, ...]:
-        """The figures of a queue that it knows."""
-        return ("ready", "held", "future", "dead") if self.caps.is_atomic else ("ready",)
+    def urgency(self, priority: int) -> int:
+        """The number of a priority that is the more urgent the higher *priority* is."""
+        return 9 - priority if self.caps.serves_low_first else priority
 
     def open(self, url: str, **options: object) -> Transport:
         """Open a transport; also in another process, which is told the name of the engine."""
@@ -44,13 +46,17 @@ def _queue(name: str, **arguments: Any) -> Queue:
 
 
 def _amqp(name: str, ranks: int, queue_of: Callable[[str], Queue], levels: str) -> Engine:
-    return Engine(name, AmqpTransport.caps._replace(ranks=ranks), needs_server=True,
+    return Engine(name, AmqpTransport.caps._replace(ranks=ranks), server="rabbitmq", counted=("ready",),
                   options={"queue_of": queue_of, "delayed_queue_type": levels})
 
+
+REDIS = Caps(stores_results=True, pushes=True, has_leases=True, routes=True, ranks=4, serves_low_first=True)
 
 ENGINES = {engine.name: engine for engine in (
     Engine("sqlite", SqliteTransport.caps, has_file=True),
     Engine("memory", SqliteTransport.caps),
+    Engine("redis", REDIS, server="redis", options={"kept_lease_s": 1.5}),
+    Engine("redis-cluster", REDIS._replace(stores_results=False), server="cluster", options={"kept_lease_s": 1.5}),
     _amqp("amqp-classic", 1, _queue, "classic"),
     _amqp("amqp-quorum", 1, partial(_queue, queue_arguments={"x-queue-type": "quorum"}), "quorum"),
     _amqp("amqp-ranked", 10, partial(_queue, max_priority=9), "classic"),
@@ -60,17 +66,19 @@ _WHOLE = [engine for engine in ENGINES.values() if engine.name != "amqp-ranked"]
 
 def params(engines: list[Engine]) -> list[Any]:
     """*engines* as parameters of a fixture or a test."""
-    return [pytest.param(engine, id=engine.name, marks=[pytest.mark.rabbitmq] if engine.needs_server else [])
+    return [pytest.param(engine, id=engine.name, marks=[getattr(pytest.mark, engine.server)] if engine.server else [])
             for engine in engines]
 
 
 ALL = params(_WHOLE)
 atomic = pytest.mark.parametrize("engine", params([one for one in _WHOLE if one.caps.is_atomic]), indirect=True)
 leased = pytest.mark.parametrize("engine", params([one for one in _WHOLE if one.caps.has_leases]), indirect=True)
-ranked = pytest.mark.parametrize("engine", params([one for one in ENGINES.values() if one.caps.ranks == 10]),
+ranked = pytest.mark.parametrize("engine", params([one for one in ENGINES.values() if one.caps.ranks > 1]),
                                  indirect=True)
 pushing = pytest.mark.parametrize("engine", params([one for one in _WHOLE if not one.caps.is_atomic]), indirect=True)
-SHARED = params([one for one in _WHOLE if one.has_file or one.needs_server])
+SHARED = params([one for one in _WHOLE if one.has_file or one.server])
 """Those that several processes can reach."""
 shared = pytest.mark.parametrize("engine", SHARED, indirect=True)
-leased_and_shared = pytest.mark.parametrize("engine", params([one for one in _WHOLE if one.has_file]), indirect=True)
+leased_and_shared = pytest.mark.parametrize(
+    "engine", params([one for one in _WHOLE if one.caps.has_leases and (one.has_file or one.server)]), indirect=True)
+in_file = pytest.mark.parametrize("engine", params([one for one in _WHOLE if one.has_file]), indirect=True)

@@ -54,12 +54,12 @@ def test_a_replayed_message_starts_anew_in_its_queue(broker: Broker) -> None:
 
 @ranked
 def test_a_replayed_message_keeps_its_priority(broker: Broker) -> None:
-    broker.send("a", priority=4)
+    broker.send("a", priority=broker.engine.urgency(4))
     broker.attach("q")
     broker.end(dead=[(broker.take(1, 1)[0].tag, "x")])
     broker.check(dead=1)
     broker.attach("q")
-    broker.send("low")
+    broker.send("low", priority=broker.engine.urgency(0))
     broker.resolve_dead([letter.id for letter in broker.dead_letters()], replay=True)
     assert bodies(broker.take(2)) == [b"a", b"low"]
 

@@ -212,7 +212,8 @@ def test_what_came_and_was_never_taken_goes_back_at_the_close_without_a_death(op
     one.publish([Message("q", b"%d" % n) for n in range(100)])
     one.attach("q", name="one")
     taken = one.turn(100)
-    one.check(held=len(taken))  # the rest, if any, is on its way or here
+    # The rest, if any, is on its way or here.
+    one.check(held=len(taken) if one.engine.caps.is_atomic else 100)
     one.end(ack=runs(taken[:10]), back=runs(taken[10:]))
     one.close()
     two.attach("q", name="two")

@@ -18,7 +18,7 @@ from fastq import backends, transport
 from fastq.transport.base import Transport
 from fastq.types import Endings, Message, Result
 from tests.conformance.broker import Broker, bodies
-from tests.conformance.engine import Engine, leased_and_shared, shared
+from tests.conformance.engine import Engine, in_file, leased_and_shared, shared
 
 Run = Callable[..., Any]
 Open = Callable[..., Broker]
@@ -46,6 +46,7 @@ say(len(rows))
 sys.stdin.readline()
 try:
     broker.turn(0, ack=[(rows[0].tag, rows[-1].tag)], publish=[Message("q", b"from a zombie")])
+    broker.settle()
     say("acknowledged")
 except LeaseLost:
     say("lease lost")
@@ -88,7 +89,7 @@ def test_what_a_killed_worker_held_comes_back_with_a_death(broker: Broker, run: 
     assert deaths == {b"%d" % n: int(n < 6) for n in range(10)}
 
 
-@leased_and_shared
+@in_file
 def test_what_a_killed_worker_held_returns_to_its_place_at_once(broker: Broker, run: Run) -> None:
     broker.publish([Message("q", b"%d" % n) for n in range(10)])
     holder = run(HOLD, "6", "3600")
@@ -263,7 +264,7 @@ def test_a_stopped_worker_loses_its_lease_and_its_late_acks_do_nothing(broker: B
     holder = run(HOLD, "5", "0.3")
     assert holder.line() == "5"
     holder.signal(signal.SIGSTOP)
-    broker.attach("q", lease_s=0.1)
+    broker.attach("q")
     eventually(broker.transport.keep)
     rows = broker.take(5)
     assert len(rows) == 5

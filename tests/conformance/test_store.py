@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from fastq import backends, transport
+from fastq._ext import envelope
 from fastq.backends.base import ResultStore
 from fastq.types import Endings, Result
+from tests.deadline import wait_until
 
 _marks = count()
 
@@ -44,11 +46,15 @@ class Kept:
         self._elsewhere.close()
 
 
-@pytest.fixture(params=["sqlite", "memory", "rpc"])
+@pytest.fixture(params=["sqlite", "memory", pytest.param("rpc", marks=pytest.mark.rabbitmq),
+                        *(pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("redis", "cluster"))])
 def kept(request: pytest.FixtureRequest) -> Iterator[Kept]:
     if request.param == "rpc":
         options = {"brokers": request.getfixturevalue("amqp_url")}
         one = Kept(lambda: backends.open("rpc://", options))
+    elif request.param in ("redis", "cluster"):
+        url = request.getfixturevalue(f"{request.param}_url")
+        one = Kept(lambda: backends.open(url))
     else:
         one = Kept(lambda: backends.open(f"{request.param}:///{request.node.name}.db"))
     yield one
@@ -93,7 +99,8 @@ def test_an_expired_document_is_not_found_and_can_be_pruned(store: ResultStore) 
     store.put([Result(f"old-{n}", "SUCCESS", b"", past) for n in range(5)] + [Result("new", "SUCCESS", b"", future),
                                                                            Result("kept", "SUCCESS", b"", None)])
     assert store.get(["old-1", "new", "kept"]) == {"new": b"", "kept": b""}
-    assert [store.prune(3), store.prune(3), store.prune(3)] == [3, 2, 0]
+    # A server that drops what has expired has nothing left to prune.
+    assert [store.prune(3), store.prune(3), store.prune(3)] in ([3, 2, 0], [0, 0, 0])
     assert set(store.get(["new", "kept"])) == {"new", "kept"}
 
 
@@ -181,16 +188,16 @@ def test_results_that_leave_with_the_acks_wake_those_who_wait(store: ResultStore
     worker = transport.open(broker_url)
     assert worker.caps.stores_results
     worker.attach("w", ["q"])
-    worker.publish_one("q", b"x")
-    (_, rows), = worker.turn(Endings(), 1)
+    worker.publish_one("q", envelope.pack({}, {}, b"x"))
+    (_, rows), = wait_until(lambda: worker.turn(Endings(), 1))
     tag = rows[0][0]
     found: list[dict[str, bytes]] = []
     thread = threading.Thread(target=lambda: found.append(store.wait(["a"], 20)))
     thread.start()
-    worker.turn(Endings(ack=[(tag, tag)], results=[Result("a", "SUCCESS", b"4"), Result("a", "FAILURE", b"5")]), 0)
+    worker.turn(Endings(ack=[(tag, tag)], results=[of("a", "SUCCESS", 4), of("a", "FAILURE", 5)]), 0)
     thread.join(15)
     worker.close()
-    assert found == [{"a": b"4"}]
+    assert found == [{"a": _document("SUCCESS", 4)}]
 
 
 def test_a_worker_prunes_expired_results(store: ResultStore, broker_url: str) -> None:
@@ -207,9 +214,8 @@ def test_closing_twice_is_fine(kept: Kept) -> None:
     kept.close()
 
 
-def test_a_store_may_be_closed_while_another_thread_waits(broker_url: str,
-                                                          eventually: Callable[..., None]) -> None:
-    store = backends.open(broker_url)
+def test_a_store_may_be_closed_while_another_thread_waits(file_url: str, eventually: Callable[..., None]) -> None:
+    store = backends.open(file_url)
     file = store._file  # type: ignore[attr-defined]
     found: list[dict[str, bytes]] = []
     thread = threading.Thread(target=lambda: found.append(store.wait(["never"], 0.2)))

@@ -7,9 +7,10 @@ import sys
 
 from tests.fault.account import run
 from tests.fault.outages import ON_RABBITMQ
+from tests.fault.outages_redis import ON_REDIS
 from tests.fault.rounds import ROUNDS
 
-BROKERS = {"sqlite": ROUNDS, "rabbitmq": ON_RABBITMQ}
+BROKERS = {"sqlite": ROUNDS, "rabbitmq": ON_RABBITMQ, "redis": ON_REDIS}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(

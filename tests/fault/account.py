@@ -15,12 +15,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from fastq.bench.servers.rabbitmq import RabbitMQ
+from fastq.bench.servers.redis import Redis
 from tests.fault.rounds import ROUNDS, Outcome, Round, play
 
 COLUMNS = ("tasks", "confirmed", "finished", "dead", "queued", "lost", "early", "duplicates", "explained", "deaths",
            "cuts", "seconds")
 WIDTH = 132
 """Of the whole table: no figure may be cut."""
+SYNCED = "appendfsync always"
+"""With the usual "everysec" Redis answers before it has written, while its disk is busy: a crash may lose that."""
 CAPTION = """\
 confirmed = finished + dead + queued + lost + early. confirmed: publishes, and the retries and links that follow.
 early: acked before they ran, and gone with a process. explained: beside a death, a lost lease, a cold
@@ -62,12 +65,13 @@ def run(rounds: Sequence[Round] = ROUNDS, seed: int | None = None, console: Cons
     console = console or Console()
     console.width = max(console.width, WIDTH)
     outcomes: list[Outcome] = []
-    with rabbitmq_for(rounds) as server, Live(
+    with rabbitmq_for(rounds) as rabbitmq, redis_for(rounds) as redis, Live(
             table_of(outcomes), console=console, refresh_per_second=4, transient=not console.is_terminal) as live:
         for round_ in rounds:
             def tell(text: str, name: str = round_.name) -> None:
                 live.update(table_of(outcomes, f"{name}: {text}"))
 
+            server = redis if round_.on_redis else rabbitmq if round_.queue_type else None
             outcomes.append(_play(round_, seed, tell, server))
             if not console.is_terminal:
                 verdict = outcomes[-1].verdict
@@ -93,6 +97,17 @@ def rabbitmq_for(rounds: Sequence[Round]) -> Iterator[RabbitMQ | None]:
         yield server
 
 
-def _play(round_: Round, seed: int, tell: Callable[[str], None], server: RabbitMQ | None) -> Outcome:
+@contextmanager
+def redis_for(rounds: Sequence[Round]) -> Iterator[Redis | None]:
+    """Run a server that writes down what it is told before it answers, if any round needs one."""
+    if not any(round_.on_redis for round_ in rounds):
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="fastq-redis-") as folder, \
+            Redis(Path(folder), aof=True, config=(SYNCED,)) as server:
+        yield server
+
+
+def _play(round_: Round, seed: int, tell: Callable[[str], None], server: RabbitMQ | Redis | None) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="fastq-fault-") as folder:
         return play(round_, Path(folder), seed, tell, server)

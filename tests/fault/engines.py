@@ -1,6 +1,7 @@
 """What carries the messages of a round, seen from outside: where it is, what waits in it, and what is left at the end.
 
-The SQLite file of a round is its own. RabbitMQ is one server for all rounds, with a virtual host for each.
+The SQLite file of a round is its own. RabbitMQ is one server for all rounds, with a virtual host for each; Redis as
+well, with a database for each.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from fastq import transport
 from fastq._ext.envelope import unpack
 from fastq.bench.servers import ServerFailed
 from fastq.bench.servers.rabbitmq import RabbitMQ
+from fastq.bench.servers.redis import Redis
 from fastq.transport.base import Transport
 from fastq.types import Endings
 from tests.deadline import wait_until
@@ -35,6 +37,23 @@ lists:sum([case amqqueue:get_type(Queue) of
            element(4, amqqueue:get_name(Queue)) =/= <<"fastq.dead">>])
 """
 """Messages that wait, are held or are delayed. This asks the queues: the statistics of quorum ones are seconds old."""
+
+
+OWED_IN_KEYS = """
+local owed = 0
+for _, name in ipairs(redis.call('KEYS', '*')) do
+    local kind = redis.call('TYPE', name).ok
+    if kind == 'list' then
+        owed = owed + redis.call('LLEN', name)
+    elseif kind == 'hash' and (name == 'unacked' or string.find(name, '^fastq%.held%.')) then
+        owed = owed + redis.call('HLEN', name)
+    elseif kind == 'zset' and string.find(name, '^fastq%.future%.') then
+        owed = owed + redis.call('ZCARD', name)
+    end
+end
+return owed
+"""
+"""Every list has messages: queues with their priorities, inboxes, suspects."""
 
 
 class Engine(Protocol):
@@ -122,6 +141,55 @@ class Host:
         if self._store.exists():
             remains.results = results_in(self._store)
         return remains
+
+    def close(self) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            if self.proxy is not None:
+                self.proxy.close()
+            self.server.reclaim(self._straight)
+
+
+class Database:
+    """A database of *server*, reached through ``proxy`` if it is to misbehave; results are in it too."""
+
+    name = "redis"
+    is_atomic = True
+
+    def __init__(self, server: Redis, *, is_proxied: bool = False) -> None:
+        self.server = server
+        self._straight = server.place()
+        self.proxy = Proxy(server.port) if is_proxied else None
+        self.url = self.proxy.url(self._straight) if self.proxy else self._straight
+        self._is_closed = False
+
+    def settings(self) -> dict[str, Any]:
+        return {"result_backend": self.url}
+
+    def is_empty(self) -> bool:
+        """Ask the keys themselves: what waits in the lists of kombu, is in hand, in flight, or to come."""
+        database = int(self._straight.rpartition("/")[2])
+        try:
+            return self.server.ask("EVAL", OWED_IN_KEYS, 0, database=database) == 0
+        except ServerFailed:
+            return False        # it is away, or loads what it has on disk
+
+    def remains(self) -> Remains:
+        looker = transport.open(self._straight)
+        try:
+            remains = take_out(looker, self.is_empty)
+        finally:
+            looker.close()
+        remains.results = self._results()
+        return remains
+
+    def _results(self) -> Counter[str]:
+        database, found = int(self._straight.rpartition("/")[2]), Counter[str]()
+        for key in self.server.ask("KEYS", "celery-task-meta-*", database=database):
+            meta = json.loads(self.server.ask("GET", key, database=database))
+            if meta["status"] == "SUCCESS":
+                found[str(meta["result"])] += 1
+        return found
 
     def close(self) -> None:
         if not self._is_closed:

@@ -27,9 +27,11 @@ ATTEMPT, AGAIN, CONFIRM = "ATTEMPT", "AGAIN", "CONFIRM"
 START, FINISH, RETRY, LINKED = "START", "FINISH", "RETRY", "LINKED"
 ENDS = (FINISH, RETRY, LINKED)
 """How a run may end: with nothing after it, with its next attempt, or with its link."""
-KILL, DIED, STOP, CONT, COLD = "KILL", "DIED", "STOP", "CONT", "COLD"
-DEATHS = (KILL, DIED, STOP, COLD)
-"""What voids the runs of a child or of a whole worker; a stop does so until `GRACE_NS` after its end."""
+KILL, DIED, STOP, CONT, COLD, LAPSE = "KILL", "DIED", "STOP", "CONT", "COLD", "LAPSE"
+"""A lapse: another worker found that this one was silent for longer than its lease, though nobody stopped it."""
+DEATHS = (KILL, DIED, STOP, COLD, LAPSE)
+"""What voids the runs of a child or of a whole worker; a stop does so until `GRACE_NS` after its end, and a lapse for
+so long."""
 CUT, MEND = "CUT", "MEND"
 """An outage: connections break, or nothing passes. It voids nothing, but what was under way may come twice."""
 
@@ -161,17 +163,21 @@ class _Deaths:
         self._at: dict[int, list[tuple[int, int]]] = defaultdict(list)
         stopped: dict[int, int] = {}
         ended: dict[int, int] = {}
+        known = {record.pid for record in records if record.kind == STOP}
         for at, record in enumerate(records):
             if record.kind == CONT:
                 ended[stopped.pop(record.pid)] = record.at_ns
             elif record.kind == STOP:
                 stopped[record.pid] = at
+            elif record.kind == LAPSE:
+                ended[at] = record.at_ns
         for at, record in enumerate(records):
             if record.kind in DEATHS:
                 until = ended[at] + GRACE_NS if at in ended else 1 << 63
                 self._at[record.pid].append((at, until))
         self.count = sum(record.kind == STOP for record in records) + len(
-            {record.pid for record in records if record.kind in DEATHS and record.kind != STOP})
+            {record.pid for record in records if record.kind in DEATHS and record.kind != STOP
+             and not (record.kind == LAPSE and record.pid in known)})
 
     def void(self, run: _Run, before: int) -> bool:
         """Tell whether the process of *run*, or its supervisor, died before the record number *before*."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from fastq.bench.servers.rabbitmq import RabbitMQ
 from tests.fault.crew import Crew
-from tests.fault.engines import Host
+from tests.fault.engines import Database, Host
 from tests.fault.history import CONFIRM
 from tests.fault.rounds import (
     ROUNDS,
@@ -47,7 +47,7 @@ def server_of(crew: Crew) -> RabbitMQ:
 
 
 def proxy_of(crew: Crew) -> Proxy:
-    assert isinstance(crew.engine, Host) and crew.engine.proxy is not None
+    assert isinstance(crew.engine, (Host, Database)) and crew.engine.proxy is not None
     return crew.engine.proxy
 
 

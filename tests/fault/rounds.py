@@ -16,11 +16,12 @@ from pathlib import Path
 
 from fastq import points
 from fastq.bench.servers.rabbitmq import RabbitMQ
+from fastq.bench.servers.redis import Redis
 from fastq.worker.consumer import EARLY_WINDOW
 from tests.deadline import wait_until
 from tests.fault import history, plan
 from tests.fault.crew import Crew
-from tests.fault.engines import Engine, File, Host
+from tests.fault.engines import Database, Engine, File, Host
 from tests.fault.history import ATTEMPT, CONFIRM, START, Verdict
 
 Nemesis = Callable[["Crew", random.Random], Iterator[None]]
@@ -44,7 +45,8 @@ class Round:
     least_deaths: int = 1
     least_cuts: int = 0
     queue_type: str = ""
-    """Of RabbitMQ; without, the round is on SQLite."""
+    """Of RabbitMQ; without, the round is on SQLite, or on Redis."""
+    on_redis: bool = False
     is_proxied: bool = False
     heartbeat_s: float = 10.0
 
@@ -59,8 +61,10 @@ class Outcome:
     faults: list[str] = field(default_factory=list)
 
 
-def engine_of(round_: Round, folder: Path, server: RabbitMQ | None) -> Engine:
+def engine_of(round_: Round, folder: Path, server: RabbitMQ | Redis | None) -> Engine:
     """Make what carries the messages of a round."""
+    if isinstance(server, Redis):
+        return Database(server, is_proxied=round_.is_proxied)
     if not round_.queue_type:
         return File(folder)
     assert server is not None
@@ -68,7 +72,7 @@ def engine_of(round_: Round, folder: Path, server: RabbitMQ | None) -> Engine:
 
 
 def play(round_: Round, folder: Path, seed: int, tell: Callable[[str], None] = lambda text: None,
-         server: RabbitMQ | None = None) -> Outcome:
+         server: RabbitMQ | Redis | None = None) -> Outcome:
     """Play one round in *folder*; *tell* is told how far it is."""
     began, chance = time.monotonic(), random.Random(f"{round_.name} {seed}")
     crew = Crew(folder, engine_of(round_, folder, server), round_.tasks, round_.lease_s,
@@ -92,6 +96,8 @@ def play(round_: Round, folder: Path, seed: int, tell: Callable[[str], None] = l
             return is_over and crew.is_drained()
 
         crew.wait(go_on, 90, f"round {round_.name!r} to end")
+        # One that was started in place of another may not have come as far as to hear a signal.
+        crew.wait(lambda: all(member.children() for member in crew.workers), what="all workers to be up")
         codes = [crew.shut_down(member, signal.SIGTERM) for member in list(crew.workers)]
         crew.seen.follow()
         verdict = judge(crew)

@@ -17,6 +17,7 @@ from tests.fault.history import (
     FINISH,
     GRACE_NS,
     KILL,
+    LAPSE,
     LINKED,
     RECORD,
     RETRY,
@@ -84,7 +85,7 @@ def test_a_second_run_without_a_death_is_not_explained():
 
 
 @pytest.mark.parametrize(("kind", "pid"), [
-    (KILL, CHILD), (DIED, CHILD), (KILL, BOSS), (DIED, BOSS), (COLD, BOSS), (STOP, BOSS)])
+    (KILL, CHILD), (DIED, CHILD), (KILL, BOSS), (DIED, BOSS), (COLD, BOSS), (STOP, BOSS), (LAPSE, BOSS)])
 def test_a_second_run_after_the_death_of_the_first_ones_process_is_explained(kind, pid):
     verdict = verdict_of(*sent("1.0"), *run("1.0"), (kind, "-", pid, 0), *run("1.0", OTHER_CHILD, OTHER_BOSS))
     assert (verdict.duplicates, verdict.explained, verdict.faults) == (1, 1, [])

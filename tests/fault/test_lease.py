@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
 
 from fastq import transport
 from tests.project import Project
@@ -26,18 +30,25 @@ def early(name):
 """
 
 
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.redis)])
+def make(request: pytest.FixtureRequest, make_project: Make, tmp_path: Path) -> Make:
+    """Make a project on a broker with leases, which has the results as well."""
+    url = f"sqlite:///{tmp_path}/tasks.db" if request.param == "sqlite" else request.getfixturevalue("redis_url")
+    return partial(make_project, broker_read_url=url, broker_write_url=url, result_backend=url)
+
+
 def take_over(project: Project) -> None:
     """Give the stopped worker up, as another worker would, and hold nothing of what it held."""
-    other = transport.open(f"sqlite:///{project.folder}/tasks.db")
+    other = transport.open(project.app.conf.broker_read_url)
     other.attach("other", ["elsewhere"], 30.0)
     project.wait_for(other.keep)
     other.close()
 
 
 def test_a_worker_that_lost_its_lease_runs_again_what_it_held_and_goes_on_with_what_it_had_acked(
-    make_project: Make,
+    make: Make,
 ) -> None:
-    project = make_project(TASKS, broker_lease=0.3)
+    project = make(TASKS, broker_lease=0.3)
     results = [project.tasks.late.delay("gate"), project.tasks.early.delay("gate")]
     worker = project.start(concurrency=2)
     project.wait_for(lambda: len(project.notes) == 2)
@@ -55,9 +66,9 @@ def test_a_worker_that_lost_its_lease_runs_again_what_it_held_and_goes_on_with_w
     assert (project.dead, worker.stop()) == ([], 0)
 
 
-def test_a_zombie_stores_no_result_for_what_others_hold(make_project: Make) -> None:
+def test_a_zombie_stores_no_result_for_what_others_hold(make: Make) -> None:
     """Its child ends while the supervisor is stopped: that run does not count, and the next one's does."""
-    project = make_project(TASKS.replace("return name", "return os.getpid()"), broker_lease=0.3)
+    project = make(TASKS.replace("return name", "return os.getpid()"), broker_lease=0.3)
     result = project.tasks.late.delay("gate")
     zombie = project.start()
     project.wait_for(lambda: len(project.notes) == 1)
