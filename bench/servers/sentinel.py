@@ -18,8 +18,12 @@ sentinel failover-timeout {NAME} 2000
 """
 AT_ONCE = "repl-diskless-sync-delay 0"
 """A primary would wait 5 s for more replicas before it sends its data to one."""
-HASTE = ("INFO-PERIOD", 200, "PUBLISH-PERIOD", 200, "PING-PERIOD", 100, "ASK-PERIOD", 100)
-"""Milliseconds: they would look every 10 s for new replicas. Redis 6 and before cannot be told."""
+HASTE = ("INFO-PERIOD", 200, "PUBLISH-PERIOD", 200, "PING-PERIOD", 300, "ASK-PERIOD", 100)
+"""Milliseconds: they would look every 10 s for new replicas. Redis 6 and before cannot be told.
+
+While the primary is down a replica is asked once a second what it is, and what it said is believed for five ping
+periods: with shorter ones there is mostly no replica that can be elected.
+"""
 
 
 class Sentinels:
