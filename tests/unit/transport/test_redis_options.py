@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from kombu.transport.redis import SentinelChannel
 
 from fastq.exceptions import ConfigError
 from fastq.transport.redis_keys import Keys
 from fastq.transport.redis_options import OF_CELERY, RENAMED, RedisOptions
 from fastq.transport.redis_target import parse, parse_many
 
-KOMBU_OPTIONS = pytest.importorskip("kombu.transport.redis").SentinelChannel.from_transport_options
+KOMBU_OPTIONS = SentinelChannel.from_transport_options
 
 
 def read(**options: object) -> RedisOptions:
