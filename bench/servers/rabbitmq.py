@@ -178,8 +178,12 @@ class RabbitMQ:
         return int(self.eval(CLOSE_CONNECTIONS.format(which="true", reason=string(reason))))
 
     def alarm(self, on: bool) -> None:
-        """Raise or clear the memory alarm: while it stands, whoever publishes is blocked."""
-        self.eval(f"vm_memory_monitor:set_vm_memory_high_watermark({0 if on else 0.4})")
+        """Raise or clear the memory alarm: while it stands, whoever publishes is blocked.
+
+        The alarm's handler is told in passing. Asking it for the alarms is answered behind that, when every connection
+        has its notice: what is published from here on meets the alarm.
+        """
+        self.eval(f"vm_memory_monitor:set_vm_memory_high_watermark({0 if on else 0.4}), rabbit_alarm:get_alarms()")
 
     def last_words(self) -> str:
         """Return the end of its log."""
