@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from fastq.bench.record import Ledger, Summary
 from fastq.bench.system import FASTQ
+
+_WIDEST = 400
 
 
 def show(ledger: Ledger, console: Console) -> None:
@@ -31,7 +34,11 @@ def show(ledger: Ledger, console: Console) -> None:
             micros(row.cpu_us), *[micros(row.broker_us)] * served, str(row.rounds), ratio,
             style="bold" if row.system == FASTQ else "",
         )  # fmt: skip
+    # At its own width, whatever the window's: a figure or a name with its end cut off is none.
+    window = console.width
+    console.width = max(window, Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum)
     console.print(table)
+    console.width = window
     for note in question.notes:
         console.print(f"  {note}", highlight=False)
     for reasons, mark, style in ((ledger.absent, "", "yellow"), (ledger.failed, "FAILED: ", "red")):

@@ -31,9 +31,9 @@ def summary(value: float) -> Summary:
     return Summary("one", "peer", value, value, value, None, 1)
 
 
-def asked(*trials: Trial, rounds: int = 3) -> tuple[Ledger, str]:
+def asked(*trials: Trial, rounds: int = 3, width: int = 160) -> tuple[Ledger, str]:
     question = Question("q", "A question: of a test", "tasks/s", lambda _plan: list(trials))
-    console = Console(file=io.StringIO(), width=160)
+    console = Console(file=io.StringIO(), width=width)
     ledger = run.ask(question, Plan((OURS, PEER)), rounds, console, None)
     show(ledger, console)
     assert isinstance(console.file, io.StringIO)
@@ -62,6 +62,12 @@ def test_all_systems_have_a_turn_in_every_round_and_each_round_begins_with_anoth
 
     asked(Trial(FASTQ, "one", lambda: turn("a")), Trial("peer", "one", lambda: turn("b")), rounds=3)
     assert order == ["a", "b", "b", "a", "a", "b"]
+
+
+def test_a_narrow_window_cuts_off_no_name_and_no_figure():
+    _, shown = asked(Trial(FASTQ, "one", lambda: [reading(123456.0)]),
+                     Trial("peer", "one", lambda: [reading(98765.0, "a case with quite a long name")]), width=40)
+    assert "a case with quite a long name" in shown and "123,456 .. 123,456" in shown and "…" not in shown
 
 
 def test_a_trial_that_breaks_is_named_and_not_tried_again():
