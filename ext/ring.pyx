@@ -16,6 +16,9 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, qsort
 from libc.string cimport memcmp, memcpy, memset
 
+cdef extern from "string.h" nogil:
+    void* memmem(const void*, size_t, const void*, size_t)
+
 from debug cimport FASTQ_DEBUG
 from effects cimport EFFECT_PUBLISH, EFFECT_REASON, EFFECT_RESULT
 from rows cimport ROW_MARKED_BIT, ROW_REDELIVERED_BIT, Row, row_next
@@ -51,12 +54,14 @@ cdef enum:                      # why a message needs a decision; the same numbe
     ODD_EXPIRES = 7
     ODD_FULL = 8
     ODD_UNCOUNTED = 9
+    ODD_REVOKED = 10            # or perhaps: somebody revoked it, or tasks that are stamped
+    ODD_RATE = 11
 
 cdef struct TaskRow:
     const unsigned char* name
     uint32_t name_n
     uint8_t endings[OUTCOMES]
-    bint early
+    bint early, is_rated
     double hard_s, soft_s
 
 
@@ -147,6 +152,8 @@ cdef class Ring:
     cdef uint32_t free_n, staged_n, tasks_n, index_mask
     cdef readonly uint32_t limited
     cdef readonly uint32_t max_deaths
+    cdef readonly set revoked
+    cdef public bint looks_at_stamps
     cdef object names, spill, unspill, wake_fds
 
     def __cinit__(self, buffer, *, int slots, int slot_bytes, int children, tasks, spill, unspill,
@@ -164,6 +171,7 @@ cdef class Ring:
         if self.free_list == NULL or self.staged == NULL or self.tags == NULL:
             raise MemoryError
         self.max_deaths = max_deaths
+        self.revoked = set()
         self.spill, self.unspill = spill, unspill
         self.wake_fds = wake_fds if wake_fds is not None else [-1] * children
         self.format(slots, slot_bytes, children)
@@ -233,6 +241,20 @@ cdef class Ring:
                 return self.index[at] - 1
             at = (at + 1) & self.index_mask
         return NO_SLOT
+
+    def set_limits(self, uint32_t task, hard_s, soft_s) -> None:
+        """Give the task of a row other time limits, for messages that come from now on and name none themselves."""
+        self.row_at(task).hard_s = NAN if hard_s is None else hard_s
+        self.row_at(task).soft_s = NAN if soft_s is None else soft_s
+
+    def set_rated(self, uint32_t task, bint is_rated) -> None:
+        """Have each message of the task of a row decided about, or no more."""
+        self.row_at(task).is_rated = is_rated
+
+    cdef TaskRow* row_at(self, uint32_t task) except NULL:
+        if task >= self.tasks_n:
+            raise IndexError(f"there are {self.tasks_n} tasks, and no row {task}")
+        return &self.rows[task]
 
     # -- filling ------------------------------------------------------------------------------
 
@@ -340,10 +362,14 @@ cdef class Ring:
         if not decided:
             if deaths[0] >= self.max_deaths:
                 return ODD_DEATHS
+            if self.is_revoked(&scan, p):
+                return ODD_REVOKED
             if scan.eta.p != NULL:
                 return ODD_ETA
             if scan.expires.p != NULL:
                 return ODD_EXPIRES
+            if self.rows[task].is_rated:
+                return ODD_RATE
         if self.free_n == 0:
             return ODD_FULL
         row = &self.rows[task]
@@ -369,6 +395,12 @@ cdef class Ring:
         self.staged[self.staged_n] = number
         self.staged_n += 1
         return 0
+
+    cdef bint is_revoked(self, Scan* scan, const unsigned char* p) except -1:
+        # Or may be: who stamps are looked for looks into the headers, in which they can have any name.
+        if len(self.revoked) > 0 and PyBytes_FromStringAndSize(<const char*>scan.id.p, scan.id.n) in self.revoked:
+            return True
+        return self.looks_at_stamps and memmem(p, scan.body.p - p, b"stamped_headers", 15) != NULL
 
     cdef int load(self, Slot* slot, bytes queue, const unsigned char* p, Py_ssize_t n, Span* reply) except -1:
         cdef unsigned char* payload = slot_payload(slot)
@@ -592,6 +624,23 @@ cdef class Ring:
                 content = self.content_of(slot)
                 found.append((state_child(state), slot.task, slot.tag,
                               content[slot.id_at:slot.id_at + slot.id_n].decode(errors="replace"), ran_s(slot)))
+        return found
+
+    def holding(self) -> list:
+        """All that waits or runs: (child or -1, task row, tag, seconds since its start, queue, content)."""
+        cdef uint32_t i, phase
+        cdef Slot* slot
+        cdef uint64_t state
+        cdef int child
+        cdef list found = []
+        for i in range(self.ring.slots):
+            slot = ring_slot(self.ring, i)
+            state = fq_load64(&slot.state)
+            phase = state_phase(state)
+            if phase == SLOT_READY or phase == SLOT_CLAIMED:
+                queue, _, content = self.row_of(slot)
+                child = <int>state_child(state) if phase == SLOT_CLAIMED else -1
+                found.append((child, slot.task, slot.tag, ran_s(slot), queue, content))
         return found
 
     def unsettled(self) -> list:

@@ -265,6 +265,15 @@ class AsyncResult(Generic[R_co]):
         self._meta = None
         self._store().forget((self.id,))
 
+    def revoke(self, connection: Any = None, terminate: bool = False, signal: str | None = None, wait: bool = False,
+               timeout: float | None = None) -> Any:
+        """Let the task not start, and with *terminate* end it if it runs: see ``app.control.revoke``.
+
+        With *wait* the workers' answers are waited for, for *timeout* seconds (1), and returned.
+        """
+        return self.app.control.revoke(self.id, terminate=terminate, signal=signal or "SIGTERM", reply=wait,
+                                             timeout=timeout or 1.0)
+
     def maybe_throw(self, propagate: bool = True, callback: Callable[[str, Any], object] | None = None) -> Any:
         """Raise the exception of a task that has failed, else return what there is."""
         meta = self._look()

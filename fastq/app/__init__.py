@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fastq.app import builtins as builtins
     from fastq.app import bulk as bulk
     from fastq.app import confirm as confirm
+    from fastq.app import control as control
     from fastq.app import eager as eager
     from fastq.app import express as express
     from fastq.app import launch as launch
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from fastq.app import wires as wires
 
 _PARTS = frozenset((
-    "annotate", "arguments", "builtins", "bulk", "confirm", "eager", "express", "launch", "queues", "results", "retry",
-    "routes", "send", "traits", "waiter", "wires",
+    "annotate", "arguments", "builtins", "bulk", "confirm", "control", "eager", "express", "launch", "queues",
+    "results", "retry", "routes", "send", "traits", "waiter", "wires",
 ))
 
 

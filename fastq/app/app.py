@@ -28,10 +28,12 @@ from fastq.signals import Signal
 
 if TYPE_CHECKING:
     from fastq.app.bulk import Batch
+    from fastq.app.control import Control
     from fastq.app.routes import Router
     from fastq.app.wires import Wires
     from fastq.backends.base import Replies, ResultStore
     from fastq.backends.meta import MetaCodec
+    from fastq.control.mailbox import Mailbox
     from fastq.transport.base import Transport
     from fastq.types import Message
 
@@ -308,6 +310,20 @@ class App(Decorator):
         return self._wires.result_url()
 
     # Working
+
+    @property
+    def control(self) -> Control:
+        """Asks and tells the workers that run: ``app.control.revoke(id)``, ``app.control.ping()``."""
+        return parts.control.Control(self)
+
+    @property
+    def can_be_controlled(self) -> bool:
+        """Whether remote control works over this app's broker."""
+        return self._wires.has_mailbox()
+
+    def open_mailbox(self, *, for_worker: bool = False) -> Mailbox:
+        """Connect to what carries remote control. Raises ConfigError, TransportError."""
+        return self._wires.open_mailbox(for_worker=for_worker)
 
     def Worker(self, **options: Any) -> Any:
         """Return a worker for this app; the options are those of `fastq.worker.worker.Worker`."""

@@ -7,12 +7,14 @@ its own, silently, so that a pre-forking server may import the app before it for
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from fastq import backends, transport
+from fastq import backends, control, transport
 from fastq.app import wiring
 from fastq.backends.base import Replies, ResultStore
 from fastq.backends.meta import MetaCodec
+from fastq.control.mailbox import Mailbox
 from fastq.exceptions import ImproperlyConfigured
 from fastq.transport.base import Transport
 from fastq.transport.url import scheme_of
@@ -44,10 +46,22 @@ class Wires:
     def open_transport(self, *, for_worker: bool, **told: Any) -> Transport:
         """Open one more transport, told what the settings say, and *told*. Raises ConfigError, TransportError."""
         urls = self.urls(for_worker=for_worker)
+        return transport.open(urls, self._told(urls, for_worker, told))
+
+    def open_mailbox(self, *, for_worker: bool) -> Mailbox:
+        """Connect to the mailbox of remote control at the broker. Raises ConfigError, TransportError."""
+        urls = self.urls(for_worker=for_worker)
+        return control.open(urls, self._told(urls, for_worker, {}), self._app.conf.control_exchange)
+
+    def has_mailbox(self) -> bool:
+        """Whether remote control works over the broker."""
+        return control.is_possible(self.urls()[0])
+
+    def _told(self, urls: Sequence[str], for_worker: bool, told: Mapping[str, Any]) -> dict[str, Any]:
         takes = transport.TOLD[scheme_of(urls[0], transport.SCHEMES)]
         options = {**wiring.broker_options(self._app, for_worker=for_worker), **told}
         options = {name: value for name, value in options.items() if name in takes}
-        return transport.open(urls, {**options, **(self._app.conf.broker_transport_options or {})})
+        return {**options, **(self._app.conf.broker_transport_options or {})}
 
     def store(self) -> ResultStore:
         """Return the open result store. Raises ImproperlyConfigured when there is to be none."""

@@ -6,7 +6,7 @@ Nothing here may import the app: ``fastq --help`` pays for this file.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -97,6 +97,7 @@ class Sections(click.Command):
     """Writes a command's help: options by section, then examples, verbatim."""
 
     examples: str
+    table: tuple[str, Mapping[str, str]] | None = None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, one section after the other, the shared ones last."""
@@ -112,7 +113,10 @@ class Sections(click.Command):
                     formatter.write_dl(records)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples."""
+        """Write the command's own table, and the examples."""
+        if self.table is not None:
+            with formatter.section(self.table[0]):
+                formatter.write_dl(list(self.table[1].items()))
         if self.examples:
             with formatter.section("Examples"):
                 for line in self.examples.strip().splitlines():
@@ -122,9 +126,11 @@ class Sections(click.Command):
 class Command(Sections):
     """A command of ``fastq``."""
 
-    def __init__(self, *args: Any, examples: str = "", **rest: Any) -> None:
+    def __init__(self, *args: Any, examples: str = "", table: tuple[str, Mapping[str, str]] | None = None,
+                 **rest: Any) -> None:
         super().__init__(*args, **rest)
         self.examples = examples
+        self.table = table
         self.params.extend(shared_options(environment=False))
 
 

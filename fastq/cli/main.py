@@ -23,6 +23,8 @@ COMMANDS = {
     "result": "Print what a task returned.",
     "queues": "Show every queue and how much is in it.",
     "dead": "List, show, replay or drop dead letters.",
+    "inspect": "Ask the workers that run.",
+    "control": "Tell them: revoke, terminate, limit, stop.",
     "purge": "Drop the messages that wait in queues.",
     "report": "Print what a bug report needs.",
     "bench": "Measure this machine, beside the peers that are installed.",

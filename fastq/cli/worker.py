@@ -43,7 +43,6 @@ NOT_YET = {
     "--beat": "run a scheduler of its own",
     "--schedule": "run a scheduler of its own",
     "--scheduler": "run a scheduler of its own",
-    "--statedb": "revokes are not kept yet",
     "--pool-start-method": "children are forked",
     "--disable-prefetch": "use --prefetch-multiplier 1",
     "--heartbeat-interval": "the worker renews its lease by itself",
@@ -106,11 +105,11 @@ def _accepted(*names: str, **rest: Any) -> Callable[[F], F]:
 @_accepted("--without-gossip", is_flag=True, help="Workers do not gossip.")
 @_accepted("--without-mingle", is_flag=True, help="Nor mingle.")
 @_accepted("--without-heartbeat", is_flag=True, help="Their leases show that they live.")
+@_accepted("-S", "--statedb", metavar="FILE", help="Revocations are kept in the broker.")
 @_refused("--autoscale")
 @_refused("-B", "--beat", is_flag=True)
 @_refused("-s", "--schedule-filename", "--schedule")
 @_refused("--scheduler")
-@_refused("-S", "--statedb")
 @_refused("--pool-start-method")
 @_refused("--disable-prefetch", is_flag=True)
 @_refused("--heartbeat-interval")

@@ -18,6 +18,8 @@ from fastq.types import UNCOUNTED, Endings, Message
 from fastq.wire.message import upgrade
 from fastq.worker.orphans import Orphans
 from fastq.worker.outcome import Ending, Odd
+from fastq.worker.rate import Rates
+from fastq.worker.revocation import Revocations
 from fastq.worker.verdict import Verdicts
 
 logger = logging.getLogger("celery.worker.consumer")
@@ -40,8 +42,11 @@ def parse_time(text: str) -> float:
 class Decider:
     """Decides about one odd message at a time, into an `Endings`."""
 
-    def __init__(self, ring: Ring, verdicts: Verdicts, max_deaths: int, orphans: Orphans) -> None:
+    def __init__(self, ring: Ring, verdicts: Verdicts, max_deaths: int, orphans: Orphans, revocations: Revocations,
+                 rates: Rates) -> None:
         self._ring = ring
+        self._revocations = revocations
+        self._rates = rates
         self._verdicts = verdicts
         self._max_deaths = max_deaths
         self._orphans = orphans
@@ -53,6 +58,8 @@ class Decider:
             Odd.BAD_HEADER: self._bad_header,
             Odd.ETA: self._timed,
             Odd.EXPIRES: self._timed,
+            Odd.REVOKED: self._timed,
+            Odd.RATE: self._timed,
             Odd.FULL: self._full,
             Odd.UNCOUNTED: self._uncounted,
         }
@@ -117,10 +124,18 @@ class Decider:
             self._bad_header(queue, tag, deaths, content, endings)
             return
         now = time.time()
+        if self._revocations.holds(headers):
+            logger.info("Task %s[%s] was revoked: not started", headers["task"], headers["id"])
+            self._verdicts.revoked(properties, headers, TaskRevokedError("revoked"), endings)
+            endings.ack.append((tag, tag))
+            return
         if expires and expires <= now:
             self._verdicts.revoked(properties, headers, TaskRevokedError("expired"), endings)
             endings.ack.append((tag, tag))
-        elif eta > now:
+            return
+        if eta <= now:
+            eta = self._rates.moment(headers, now)
+        if eta > now:
             # It waits in the broker, not here; one step replaces the message by its future self.
             endings.publish.append(Message(queue, content, int(properties.get("priority") or 0), eta))
             endings.ack.append((tag, tag))

@@ -19,6 +19,7 @@ from fastq._ext.ring import Ring
 GATHER_AT = 64
 """Deliveries waiting for children from which it pays to let completions gather."""
 GATHER_S = 0.0002
+_NOBODY: set[int] = set()
 
 
 class Sleeper:
@@ -28,6 +29,8 @@ class Sleeper:
         self._ring = ring
         self._wake_fd = wake_fd
         self._bell_fd = -1
+        self.woken: set[int] = set()
+        """The descriptors that ended the last sleep."""
         self.poller = selectors.DefaultSelector()
         self.poller.register(wake_fd, selectors.EVENT_READ)
         self._signals_in, self._signals_out = socket.socketpair()
@@ -56,6 +59,7 @@ class Sleeper:
 
     def sleep(self, most_s: float) -> bool:
         """Sleep for *most_s* seconds at most; returns True when the bell rang."""
+        self.woken = _NOBODY
         if self._ring.waiting >= GATHER_AT:
             time.sleep(GATHER_S)
             return False
@@ -65,7 +69,7 @@ class Sleeper:
             events = self.poller.select(most_s)
         finally:
             self._ring.awake()
-        woken = {key.fd for key, _ in events}
+        self.woken = woken = {key.fd for key, _ in events}
         for fd in woken & {self._wake_fd, self._signals_in.fileno()}:
             self._drain(fd)
         return self._bell_fd in woken

@@ -54,6 +54,8 @@ class Odd(IntEnum):
     EXPIRES = 7
     FULL = 8
     UNCOUNTED = 9
+    REVOKED = 10
+    RATE = 11
 
 
 class AckRules(NamedTuple):

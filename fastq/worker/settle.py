@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from fastq import points
 from fastq._ext.ring import Ring
 from fastq.app.results import Expiry
-from fastq.exceptions import TimeLimitExceeded, WorkerLostError
+from fastq.exceptions import TaskRevokedError, TimeLimitExceeded, WorkerLostError
 from fastq.states import FAILURE, SUCCESS
 from fastq.types import Endings, Message, Result
 from fastq.worker.decide import again
@@ -36,7 +36,7 @@ class Settler:
         self._verdicts = verdicts
         self._max_deaths = max_deaths
         self._expiry = expiry
-        self._condemned: dict[int, tuple[int, float]] = {}
+        self._condemned: dict[int, tuple[int, float | str]] = {}
         self.orphans = Orphans(ring, self._rename)
         self.endings = Endings()
         self.finished = 0
@@ -92,32 +92,43 @@ class Settler:
         self.endings.publish += [again(queue, content) for queue, content in early]
         self.endings.results += kept.results
 
-    def condemn(self, child: int, tag: int, limit_s: float) -> bool:
-        """Remember that *child* is to be killed, for *tag* is over its hard limit; False if it was known already."""
+    def condemn(self, child: int, tag: int, why: float | str) -> bool:
+        """Remember that *child* is to be killed for what *tag* does; False if it was known already.
+
+        *why* is the hard limit that it is over, or who wants it to end.
+        """
         known = self._condemned.get(child)
-        self._condemned[child] = tag, limit_s
-        return known != (tag, limit_s)
+        self._condemned[child] = tag, why
+        return known != (tag, why)
 
     def _rename(self, old: int, new: int) -> None:
-        for child, (tag, limit_s) in self._condemned.items():
+        for child, (tag, why) in self._condemned.items():
             if tag == old:
-                self._condemned[child] = new, limit_s
+                self._condemned[child] = new, why
 
     def bury(self, child: int, cause: str) -> int:
         """End what a dead child ran; returns how many runs were lost."""
         lost = self._ring.bury(child)
-        condemned, limit_s = self._condemned.pop(child, (None, None))
+        condemned, why = self._condemned.pop(child, (None, None))
         for row in lost:
             if condemned is None:
                 self._lose(row, cause)
+            elif condemned == row[0] and isinstance(why, str):
+                self._terminate(row, why)
             elif condemned == row[0]:
-                self._lose(row, cause, limit_s)
+                self._lose(row, cause, why)  # type: ignore[arg-type]
             else:
                 # The one over its limit ended just before the kill, and this one had begun: not its fault.
                 self._let_go(row, cause)
         self.collect()
         points.reach("buried")
         return len(lost)
+
+    def _terminate(self, row: Odd, why: str) -> None:
+        tag, _, _, _, _, content, early, _ = row
+        self._verdicts.revoked_content(content, TaskRevokedError("terminated"), self.endings)
+        if not early and not self.orphans.end(tag, Ending.ACK, why):
+            self.endings.ack.append((tag, tag))
 
     def let_go(self, child: int, why: str) -> None:
         """End what a child ran that was killed on purpose: neither done nor dead, it goes back as it was."""

@@ -48,6 +48,11 @@ class Verdicts:
         properties, headers, _ = envelope.unpack(content)
         self.failed(properties, headers, error, endings)
 
+    def revoked_content(self, content: bytes, error: BaseException, endings: Endings) -> None:
+        """Store REVOKED for the task of a packed message."""
+        properties, headers, _ = envelope.unpack(content)
+        self.revoked(properties, headers, error, endings)
+
     def lost(self, content: bytes, deaths: int, endings: Endings) -> None:
         """Store FAILURE for a task that killed too many children or workers."""
         self.failed_content(content, WorkerLostError(f"killed {deaths} times; see the dead letters"), endings)

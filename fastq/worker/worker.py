@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 from fastq import log, proc, signals
@@ -37,7 +38,11 @@ from fastq.worker.consumer import Consumer
 from fastq.worker.decide import Decider, again
 from fastq.worker.limits import TimeLimits
 from fastq.worker.loop import Sleeper
+from fastq.worker.panel import Panel
 from fastq.worker.prefetch import Prefetch
+from fastq.worker.rate import Rates
+from fastq.worker.remote import Remote
+from fastq.worker.revocation import Revocations
 from fastq.worker.settle import Settler
 from fastq.worker.shutdown import Stop, StopWish
 from fastq.worker.verdict import Verdicts
@@ -128,6 +133,7 @@ class Worker:
             (self._make_ring, self._free_ring),
             (self._start_children, self._stop_children),
             (self._open_broker, self._leave_broker),
+            (self._open_mailbox, self._leave_mailbox),
         ):
             start()
             self._shutdown.append(stop)
@@ -184,7 +190,12 @@ class Worker:
         verdicts = Verdicts(self._codec, self._traits, self.hostname, told.result_expiry)
         self._settler = Settler(self._ring, self._rows, verdicts, max_deaths=told.max_deaths,
                                 expiry=told.result_expiry)
-        self._decider = Decider(self._ring, verdicts, told.max_deaths, self._settler.orphans)
+        self._revocations = Revocations(self._ring)
+        self._rates = Rates(self._ring, list(self._traits), is_off=bool(self.app.conf.worker_disable_rate_limits))
+        for name, traits in self._traits.items():
+            self._rates.set(name, traits.rate_limit)
+        self._decider = Decider(self._ring, verdicts, told.max_deaths, self._settler.orphans, self._revocations,
+                                self._rates)
         self._prefetch = Prefetch(told.concurrency, SLOTS, told.prefetch_multiplier)
         self._sleeper = Sleeper(self._ring, self._wake_in)
         self.wish.on_wish(self._sleeper.wake)
@@ -219,6 +230,20 @@ class Worker:
         self._consumer = Consumer(self._transport, self._ring, self._settler, self._decider, self._prefetch, store)
         self._settler.tells_content = not self._transport.caps.is_atomic
         self._attempts = Attempts(self.options.max_attempts)
+
+    def _open_mailbox(self) -> None:
+        self._remote: Remote | None = None
+        if not (self.app.conf.worker_enable_remote_control and self.app.can_be_controlled):
+            return
+        panel = Panel(self.app, self.options, self._tasks, self._ring, self._settler, self._children, self._revocations,
+                      self._rates, self.wish, lambda revoked: self._remote.keep(revoked) if self._remote else None,
+                      self._settler.take_back)
+        self._remote = Remote(partial(self.app.open_mailbox, for_worker=True), panel, self._sleeper.poller,
+                              accept=self.app.conf.accept_content, serializer=self.app.conf.task_serializer)
+
+    def _leave_mailbox(self) -> None:
+        if self._remote is not None:
+            self._remote.close()
 
     def _reach_broker(self) -> None:
         """Wait for the broker for as long as it takes. Raises BrokerRefused when it does not want us."""
@@ -256,6 +281,8 @@ class Worker:
         self._sleeper.hear(self._transport.fileno())
         self._keep_at = time.monotonic() + lease_s / 3
         self._lease_s = lease_s
+        if self._remote is not None:
+            self._remote.attach()
         self._consumer.wake()
 
     # -- work ----------------------------------------------------------------------------------
@@ -315,9 +342,13 @@ class Worker:
             return
         if min(waits) > 0 and self._sleeper.sleep(min(waits)):
             self._consumer.wake()
+        if self._remote is not None and self._remote.is_heard(self._sleeper.woken):
+            self._remote.look()
 
     def _keep(self) -> None:
         now = time.monotonic()
+        if self._remote is not None and now >= self._remote.look_at:
+            self._remote.look()
         if now >= self._keep_at:
             self._keep_at = now + self._lease_s / 3
             if self._transport.keep():

@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import kombu
+import kombu.pools
 
 from tests.compat.tasks import furnish
 from tests.deadline import wait_until
@@ -79,6 +80,7 @@ class Client:
 
     def _let_go(self) -> None:
         """Close what Celery's app.close() leaves to the garbage collector."""
+        kombu.pools.reset()     # what remote control sent over: one pool for all apps of a process
         backend = self.app.backend
         if getattr(backend.result_consumer, "_connection", None) or getattr(backend.result_consumer, "_pubsub", None):
             backend.result_consumer.stop()

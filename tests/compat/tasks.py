@@ -112,6 +112,11 @@ def furnish_flow(app: Any) -> dict[str, Any]:
         """Note which worker took it."""
         note(f"{key} {os.environ['COMPAT_WORKER']}")
 
+    @app.task(name="compat.mark")
+    def mark(key: str) -> str:
+        note(f"{key} ran")
+        return "marked"
+
     @app.task(name="compat.hold", ignore_result=True)
     def hold(key: str) -> None:
         """Keep the worker busy until the test lets it go on."""

@@ -37,6 +37,7 @@ LAZY = {
     "fastq": "the table of public names, read on first use",
     "fastq.transport": "open(url): one scheme -> module table",
     "fastq.backends": "open(url): one scheme -> module table",
+    "fastq.control": "open(urls): one scheme -> module table",
     "fastq.app": "what sends and runs is loaded when it is first used: import fastq is to cost 40 ms at most",
     "fastq.app.launch": "an app that starts its own worker",
     "fastq.cli.": "a command loads what it needs when it is called",

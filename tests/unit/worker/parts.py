@@ -18,6 +18,8 @@ from fastq.backends.meta import MetaCodec
 from fastq.types import Endings
 from fastq.worker import outcome
 from fastq.worker.decide import Decider
+from fastq.worker.rate import Rates
+from fastq.worker.revocation import Revocations
 from fastq.worker.settle import Settler
 from fastq.worker.verdict import Verdicts
 from tests.ext.ringkit import Kit, message
@@ -47,7 +49,8 @@ class Parts:
             one.acks_late, one.acks_on_failure, one.acks_on_timeout, bool(one.reject_on_worker_lost)))
             for one in self.tasks.values()]
         self.settler = Settler(self.ring, rows, self.verdicts, max_deaths=max_deaths, expiry=Expiry(60.0, 60.0))
-        self.decider = Decider(self.ring, self.verdicts, max_deaths, self.settler.orphans)
+        self.revocations, self.rates = Revocations(self.ring), Rates(self.ring, list(self.tasks))
+        self.decider = Decider(self.ring, self.verdicts, max_deaths, self.settler.orphans, self.revocations, self.rates)
 
     def decide(self, content: bytes, *, tag: int = 5, deaths: int = 0) -> Endings:
         """Stage one message and let it be decided."""
