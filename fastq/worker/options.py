@@ -35,6 +35,8 @@ class WorkerOptions:
     reconnects: bool
     max_attempts: int
     result_expiry: Expiry
+    soft_stop_s: float
+    soft_stop_on_idle: bool
 
 
 def complete(app: Any, *, hostname: str | None, queues: Sequence[str] | None, concurrency: int | None,
@@ -69,6 +71,8 @@ def complete(app: Any, *, hostname: str | None, queues: Sequence[str] | None, co
         reconnects=bool(conf.broker_connection_retry),
         max_attempts=int(conf.broker_connection_max_retries or 0),
         result_expiry=Expiry.of(conf),
+        soft_stop_s=float(conf.worker_soft_shutdown_timeout or 0),
+        soft_stop_on_idle=bool(conf.worker_enable_soft_shutdown_on_idle),
     )
 
 

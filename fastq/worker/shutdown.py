@@ -5,6 +5,9 @@
 | SIGTERM | warm: fetch nothing, finish what runs | warm |
 | SIGINT  | warm       | cold  |
 | SIGQUIT | cold: kill the children, hand their tasks back | cold |
+
+With ``worker_soft_shutdown_timeout`` the first cold one is soft: warm for so many seconds, then cold. In the
+environment REMAP_SIGTERM=SIGQUIT makes a SIGTERM a SIGQUIT, for those who send only that and then kill.
 """
 
 from __future__ import annotations
@@ -26,13 +29,14 @@ class Stop(IntEnum):
 
     NOT = 0
     WARM = 1
-    COLD = 2
-    FAILED = 3
+    SOFT = 2
+    COLD = 3
+    FAILED = 4
 
     @property
     def exit_code(self) -> int:
-        """0 after a warm shutdown, 1 after any other."""
-        return 0 if self is Stop.WARM else 1
+        """0 when all that ran has ended, 1 when it was cut off or the worker failed."""
+        return 0 if self in (Stop.WARM, Stop.SOFT) else 1
 
 
 FIRST = {signal.SIGTERM: Stop.WARM, signal.SIGINT: Stop.WARM, signal.SIGQUIT: Stop.COLD}
@@ -40,10 +44,14 @@ AGAIN = {signal.SIGTERM: Stop.WARM, signal.SIGINT: Stop.COLD, signal.SIGQUIT: St
 
 
 class StopWish:
-    """The wish to stop, from signals or from `ask`; it only ever gets stronger."""
+    """The wish to stop, from signals or from `ask`; it only ever gets stronger.
 
-    def __init__(self) -> None:
+    *has_grace* makes the first cold stop that a signal asks for a soft one.
+    """
+
+    def __init__(self, *, has_grace: bool = False) -> None:
         self.now = Stop.NOT
+        self._has_grace = has_grace
         self._on_wish: list[Callable[[], object]] = []
 
     def ask(self, how: Stop) -> None:
@@ -68,8 +76,16 @@ class StopWish:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number)
-        how = FIRST[name] if self.now is Stop.NOT else AGAIN[name]
+        meant = _remapped(name)
+        how = FIRST[meant] if self.now is Stop.NOT else AGAIN[meant]
+        if how is Stop.COLD and self._has_grace and self.now < Stop.SOFT:
+            how = Stop.SOFT
         # os.write, since a handler may interrupt a log call that holds the stream's lock
         os.write(2, f"\nworker: {name.name}: {how.name.lower()} shutdown"
                     f"{' (again for a cold one)' if name is signal.SIGINT and how is Stop.WARM else ''}\n".encode())
         self.ask(how)
+
+
+def _remapped(name: signal.Signals) -> signal.Signals:
+    told = os.environ.get("REMAP_SIGTERM", "").upper()
+    return signal.SIGQUIT if name is signal.SIGTERM and told in ("SIGQUIT", "QUIT") else name

@@ -81,7 +81,7 @@ class Worker:
             max_memory_per_child=max_memory_per_child)
         self.quiet = quiet
         self._loglevel, self._logfile, self._pidfile = loglevel, logfile, pidfile
-        self.wish = StopWish()
+        self.wish = StopWish(has_grace=self.options.soft_stop_s > 0)
         self._shutdown: list[Callable[[], object]] = []
 
     @property
@@ -308,26 +308,42 @@ class Worker:
     def _is_done(self) -> bool:
         if self.wish.now >= Stop.COLD:
             return True
-        if self.wish.now is not Stop.WARM or not self._consumer.closing or self._ring.in_hand:
+        if self.wish.now is Stop.NOT or not self._consumer.closing or self._ring.in_hand:
+            return False
+        if self.wish.now is Stop.SOFT and self.options.soft_stop_on_idle:
             return False
         return not self._settler.endings or (self._parting_at is not None and time.monotonic() >= self._parting_at)
 
     def _begin_stop(self) -> None:
-        """Once, at the wish for a warm stop: fetch nothing more, and hand back what has not started."""
-        if self.wish.now is Stop.WARM and not self._consumer.closing:
+        """Once, at the wish for a warm or soft stop: fetch nothing more, and hand back what has not started."""
+        if self.wish.now is Stop.SOFT:
+            self._end_grace()
+        if self.wish.now in (Stop.WARM, Stop.SOFT) and not self._consumer.closing:
             self._consumer.closing = True
             self._consumer.hand_back(now=True)
             # A turn, even if nothing goes back: a broker that waits to push would do so until it hears otherwise.
             self._consumer.wake()
 
+    def _end_grace(self) -> None:
+        """Make a soft stop a cold one when its time is over."""
+        now = time.monotonic()
+        if self._grace_at is None:
+            self._grace_at = now + self.options.soft_stop_s
+            logger.warning("Soft shutdown: what runs has %g s to end", self.options.soft_stop_s)
+        elif now >= self._grace_at:
+            self.wish.ask(Stop.COLD)
+
+    def _grace_s(self) -> float | None:
+        return None if self._grace_at is None else max(0.0, self._grace_at - time.monotonic())
+
     def _bide(self, due: float | None) -> None:
         """Go on without a broker until it is time to look for it again: runs end, limits hold, children come and go."""
         self._settler.collect()
-        if self.wish.now is Stop.WARM and self._parting_at is None and self._ring.in_hand == 0:
+        if self.wish.now in (Stop.WARM, Stop.SOFT) and self._parting_at is None and self._ring.in_hand == 0:
             self._parting_at = time.monotonic() + PARTING_S
         if not self._is_done():
             parting_s = None if self._parting_at is None else max(0.0, self._parting_at - time.monotonic())
-            waits = (due, parting_s, self._attempts.wait_s)
+            waits = (due, parting_s, self._grace_s(), self._attempts.wait_s)
             self._sleeper.sleep(min(wait for wait in waits if wait is not None))
 
     def _rest(self, due: float | None) -> None:
@@ -335,7 +351,7 @@ class Worker:
             return
         waits = [IDLE_S, self._keep_at - time.monotonic()]
         armed = self._consumer.arm()
-        waits += [wait for wait in (due, armed) if wait is not None]
+        waits += [wait for wait in (due, armed, self._grace_s()) if wait is not None]
         if self._ring.waiting or self._consumer.is_ahead:
             waits.append(0.05)      # un-started work may have to go back
         if min(waits) > 0 and self._consumer.linger():
@@ -392,6 +408,8 @@ class Worker:
     """The broker has given our deliveries to others, or never knew us; attach before anything else."""
     _parting_at: float | None = None
     """When a worker that stops waits no longer for a broker that is away."""
+    _grace_at: float | None = None
+    """When a soft stop becomes a cold one."""
 
     def _cut_off(self, error: ConnectionLost) -> None:
         """The connection broke and this worker did not: what runs goes on, and is known again when it comes back."""

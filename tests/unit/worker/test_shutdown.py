@@ -28,6 +28,27 @@ def test_signals_ask_for_what_the_table_says(numbers: list[signal.Signals], how:
     assert [f"worker: {number.name}: " in said for number in numbers] == [True] * len(numbers)
 
 
+@pytest.mark.parametrize(("numbers", "how"), [
+    ([TERM], Stop.WARM), ([INT], Stop.WARM), ([INT, INT], Stop.SOFT), ([INT, INT, INT], Stop.COLD),
+    ([QUIT], Stop.SOFT), ([QUIT, QUIT], Stop.COLD), ([QUIT, TERM], Stop.SOFT), ([QUIT, INT], Stop.COLD),
+])
+def test_with_grace_the_first_cold_stop_is_a_soft_one(numbers: list[signal.Signals], how: Stop) -> None:
+    wish = StopWish(has_grace=True)
+    with wish.signals():
+        for number in numbers:
+            signal.raise_signal(number)
+    assert wish.now is how
+
+
+@pytest.mark.parametrize(("told", "how"), [("SIGQUIT", Stop.COLD), ("quit", Stop.COLD), ("", Stop.WARM)])
+def test_sigterm_may_be_remapped(told: str, how: Stop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REMAP_SIGTERM", told)
+    wish = StopWish()
+    with wish.signals():
+        signal.raise_signal(TERM)
+    assert wish.now is how
+
+
 def test_a_first_interrupt_tells_how_to_insist(capfd: pytest.CaptureFixture[str]) -> None:
     wish = StopWish()
     with wish.signals():
@@ -45,5 +66,5 @@ def test_a_wish_only_gets_stronger_and_wakes_who_sleeps() -> None:
     assert woken == [Stop.COLD, Stop.COLD, Stop.FAILED, Stop.FAILED]
 
 
-def test_only_a_warm_end_is_a_success() -> None:
-    assert [stop.exit_code for stop in (Stop.WARM, Stop.COLD, Stop.FAILED)] == [0, 1, 1]
+def test_only_what_was_not_cut_off_is_a_success() -> None:
+    assert [stop.exit_code for stop in (Stop.WARM, Stop.SOFT, Stop.COLD, Stop.FAILED)] == [0, 0, 1, 1]
