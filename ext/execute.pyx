@@ -205,6 +205,11 @@ cdef class Executor:
         cdef const unsigned char* body = slot_payload(slot) + slot.body_at
         cdef uint32_t n
         cdef object parts
+        if slot.flags & SLOT_VERDICT:
+            parts = self.slow.follow(self, slot.task)
+            slot.effects_n = 0      # why it was, until now
+            self.finish(parts)
+            return False
         if slot.flags & SLOT_JSON and not slot.flags & SLOT_SPILLED:
             n = slot.content_n - slot.body_at
             if memmem(body, n, b'"__type__"', 10) == NULL:
@@ -333,6 +338,19 @@ cdef class Executor:
     def deaths(self) -> int:
         """How many workers or children this message has lost so far."""
         return self.slot.deaths if self.slot != NULL else 0
+
+    @property
+    def outcome(self) -> int:
+        """How the run has ended that is over already, and is to be followed up."""
+        return self.slot.outcome if self.slot != NULL else 0
+
+    @property
+    def effects(self) -> bytes:
+        """What the run has left so far: of one that is over, why."""
+        cdef Slot* slot = self.slot
+        if slot == NULL:
+            raise RuntimeError("no task runs now")
+        return PyBytes_FromStringAndSize(<char*>slot_payload(slot) + slot.effects_at, slot.effects_n)
 
     @property
     def seconds(self) -> float:

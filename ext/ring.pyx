@@ -106,9 +106,9 @@ cdef inline double ran_s(Slot* slot) noexcept nogil:
 
 
 cdef inline bint is_begun(Slot* slot) noexcept nogil:
-    # From its claim to its drain; a child may complete it at any time, which stays inside.
+    # From its claim to its drain; a child may complete it at any time, which stays inside. And one that is over.
     cdef uint32_t phase = state_phase(fq_load64(&slot.state))
-    return phase == SLOT_CLAIMED or phase == SLOT_DONE
+    return phase == SLOT_CLAIMED or phase == SLOT_DONE or (phase == SLOT_READY and slot.flags & SLOT_VERDICT != 0)
 
 
 cdef list runs_of(uint64_t* tags, Py_ssize_t n):
@@ -339,6 +339,28 @@ cdef class Ring:
         return self.put(queue, tag, &deaths, False, <const unsigned char*>PyBytes_AS_STRING(content),
                         PyBytes_GET_SIZE(content), True, expires_at)
 
+    def stage_verdict(self, bytes queue, uint64_t tag, uint32_t deaths, bytes content not None, int outcome,
+                      bytes effects, bint acked, double hard_s) -> int:
+        """Stage a message whose run is over, so that a child does what follows from that: hooks, signals, errbacks.
+
+        *effects* tell why, in no more than PATH_ROOM bytes; the child replaces them by what it leaves.
+        """
+        cdef int why = self.stage_one(queue, tag, deaths, content)
+        cdef Slot* slot
+        cdef Py_ssize_t n = PyBytes_GET_SIZE(effects)
+        if why:
+            return why
+        slot = ring_slot(self.ring, self.staged[self.staged_n - 1])
+        if n > PATH_ROOM:
+            raise ValueError(f"the effects of a verdict may have {PATH_ROOM} bytes, not {n}")
+        self.limited += not slot.flags & SLOT_LIMITED
+        slot.flags = slot.flags & ~SLOT_EARLY | SLOT_VERDICT | SLOT_LIMITED | (SLOT_EARLY if acked else 0)
+        slot.hard_s, slot.soft_s = hard_s, NAN
+        slot.outcome = outcome
+        slot.effects_at, slot.effects_n = slot_used(slot), <uint32_t>n
+        memcpy(slot_payload(slot) + slot.effects_at, PyBytes_AS_STRING(effects), n)
+        return 0
+
     cdef int put(self, bytes queue, uint64_t tag, uint32_t* deaths, bint packed, const unsigned char* p,
                  Py_ssize_t n, bint decided, double expires_at) except -1:
         # Into a slot, or why not. The deaths of a packed row stand in its content: they are added to *deaths.
@@ -437,7 +459,7 @@ cdef class Ring:
         cdef Slot* slot
         for i in range(self.staged_n):
             slot = ring_slot(self.ring, self.staged[i])
-            if slot.flags & SLOT_EARLY:
+            if slot.flags & SLOT_EARLY and not slot.flags & SLOT_VERDICT:
                 self.tags[n] = slot.tag
                 n += 1
         return runs_of(self.tags, n)
@@ -551,6 +573,10 @@ cdef class Ring:
         queue, deaths, content = self.row_of(slot)
         return slot.tag, deaths, slot.task, slot.outcome, queue, content, (slot.flags & SLOT_EARLY) != 0, reason
 
+    cdef tuple describe_begun(self, Slot* slot):
+        # Of a run that was lost the outcome is 0; of one that was over, what it was, and why.
+        return self.describe(slot, self.read_effects(slot, [], []) if slot.flags & SLOT_VERDICT else None)
+
     cdef object read_effects(self, Slot* slot, list results, list publishes):
         cdef bytes raw = PyBytes_FromStringAndSize(<char*>slot_payload(slot) + slot.effects_at, slot.effects_n)
         if slot.flags & SLOT_OUT_SPILLED:
@@ -586,12 +612,13 @@ cdef class Ring:
         fq_store32(&self.ring.stop, 1)
         self.rouse(self.ring.children)
 
-    def take_back(self, int most=-1, dict rows=None) -> tuple:
+    def take_back(self, int most=-1, dict rows=None, list verdicts=None) -> tuple:
         """Take un-started deliveries out of the children's reach: (tag runs, [(queue, content)] acked early).
 
-        Into *rows* goes (queue, deaths, content) by tag, of those in the runs.
+        Into *rows* goes (queue, deaths, content) by tag, of those in the runs. Runs that are over stay, unless they are
+        to go into *verdicts*, as `bury`'s rows.
         """
-        cdef list early = []
+        cdef list early = [], kept = []
         cdef Py_ssize_t n = 0
         cdef uint32_t number
         cdef Slot* slot
@@ -600,7 +627,12 @@ cdef class Ring:
             if number == NO_SLOT:
                 break
             slot = ring_slot(self.ring, number)
-            if slot.flags & SLOT_EARLY:
+            if slot.flags & SLOT_VERDICT:
+                if verdicts is None:
+                    kept.append(number)
+                    continue
+                verdicts.append(self.describe_begun(slot))
+            elif slot.flags & SLOT_EARLY:
                 queue, _, content = self.row_of(slot)
                 early.append((queue, content))
             else:
@@ -609,7 +641,21 @@ cdef class Ring:
                 self.tags[n] = slot.tag
                 n += 1
             self.free_slot(number)
+        for number in kept:
+            self.offer(number)
+        if kept:
+            self.rouse(<uint32_t>len(kept))
         return runs_of(self.tags, n), early
+
+    cdef int offer(self, uint32_t number) except -1:
+        # Make a slot claimable that nobody else holds.
+        cdef Slot* slot = ring_slot(self.ring, number)
+        cdef uint32_t generation = <uint32_t>state_generation(slot.state) + 1
+        cdef uint64_t tail = self.ring.tail
+        fq_store64(&slot.state, slot_state(generation, 0, SLOT_READY))
+        ring_ready(self.ring)[tail & self.ring.queue_mask] = <uint64_t>generation << 32 | number
+        fq_store64(&self.ring.tail, tail + 1)
+        return 0
 
     def running(self, int child=-1) -> list:
         """The slots that *child* (any, when -1) runs: (child, task row, tag, task id, seconds since its start)."""
@@ -702,7 +748,7 @@ cdef class Ring:
             if state_child(state) != <uint32_t>child:
                 continue
             if state_phase(state) == SLOT_CLAIMED:
-                lost.append(self.describe(slot))
+                lost.append(self.describe_begun(slot))
                 self.free_slot(i)
             elif state_phase(state) == SLOT_DONE:
                 told = False

@@ -47,6 +47,7 @@ cdef enum:                      # Slot.flags
     SLOT_OUT_SPILLED = 8        # so do the effects
     SLOT_LIMITED = 16           # has a time limit
     SLOT_FAMILY = 32            # has a parent or a group, which its result document names
+    SLOT_VERDICT = 128          # the run is over, by the outcome that stands here: what follows from it is to be done
 
 cdef struct RingHead:
     uint32_t magic

@@ -9,15 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = (
-    "AlreadyRegistered", "BackendError", "BackendGetMetaError", "BackendStoreError", "BrokerFull", "BrokerGone",
-    "BrokerLocked", "CDeprecationWarning", "CPendingDeprecationWarning", "CeleryCommandException", "CeleryError",
-    "CeleryWarning", "ChildLost", "ChordError", "ConfigError", "ContentDisallowed", "DecodeError",
-    "DuplicateTaskNameWarning", "EncodeError", "FastqError", "FrameError", "Ignore", "ImproperlyConfigured",
-    "IncompleteStream", "InvalidTaskError", "LeaseLost", "MaxRetriesExceededError", "NotConfigured", "NotHeld",
-    "NotRegistered", "OperationalError", "PoolError", "QueueNotFound", "Reject", "Retry", "SecurityError",
-    "SecurityWarning", "SoftTimeLimitExceeded", "TaskError", "TaskPredicate", "TaskRevokedError", "Terminated",
-    "TimeLimitExceeded", "TimeoutError", "TransportError", "WireError", "WorkerLostError", "WorkerShutdown",
-    "WorkerTerminate",
+    "AlreadyRegistered", "AlwaysEagerIgnored", "BackendError", "BackendGetMetaError", "BackendStoreError", "BrokerFull",
+    "BrokerGone", "BrokerLocked", "CDeprecationWarning", "CPendingDeprecationWarning", "CeleryCommandException",
+    "CeleryError", "CeleryWarning", "ChildLost", "ChordError", "ConfigError", "ContentDisallowed", "DecodeError",
+    "DuplicateNodenameWarning", "DuplicateTaskNameWarning", "EncodeError", "FastqError", "FixupWarning", "FrameError",
+    "Ignore", "ImproperlyConfigured", "IncompleteStream", "InvalidTaskError", "LeaseLost", "MaxRetriesExceededError",
+    "NotConfigured", "NotHeld", "NotRegistered", "OperationalError", "PoolError", "QueueNotFound", "Reject", "Retry",
+    "SecurityError", "SecurityWarning", "SoftTimeLimitExceeded", "TaskError", "TaskPredicate", "TaskRevokedError",
+    "Terminated", "TimeLimitExceeded", "TimeoutError", "TransportError", "WireError", "WorkerLostError",
+    "WorkerShutdown", "WorkerTerminate",
 )
 
 
@@ -31,6 +31,18 @@ class NotConfigured(CeleryWarning):
 
 class SecurityWarning(CeleryWarning):
     """A setting makes the worker less safe than it looks."""
+
+
+class AlwaysEagerIgnored(CeleryWarning):
+    """``task_always_eager`` is set, and what was called does not heed it."""
+
+
+class DuplicateNodenameWarning(CeleryWarning):
+    """Two workers have the same name."""
+
+
+class FixupWarning(CeleryWarning):
+    """What adapts fastq to another package could not."""
 
 
 class DuplicateTaskNameWarning(CeleryWarning):

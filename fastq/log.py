@@ -29,6 +29,8 @@ TaskFields = Callable[[], "Mapping[str, Any] | None"]
 task_fields: TaskFields | None = None
 """Slot: returns task_id, task_name, attempt and queue of the task that runs here, or None. The child sets it."""
 
+process_name: str | None = None
+"""What ``%(processName)s`` reads as; None for Python's own name of the process."""
 _undo: list[Callable[[], None]] = []
 
 
@@ -88,6 +90,12 @@ def _running(record: logging.LogRecord) -> Mapping[str, Any]:
     return {**fields, **said}
 
 
+def name_process(name: str) -> None:
+    """Let ``%(processName)s`` read as *name* in the lines of this process."""
+    global process_name
+    process_name = name
+
+
 class ColorFormatter(logging.Formatter):
     """Format lines, and with *use_color* colour those of WARNING (yellow), ERROR, CRITICAL and DEBUG."""
 
@@ -99,6 +107,8 @@ class ColorFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
+        if process_name is not None:
+            record.processName = process_name
         text = super().format(record)
         color = self.colors.get(record.levelname) if self.use_color else None
         return f"\x1b[1;{color}m{text}\x1b[0m" if color else text
@@ -130,7 +140,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name, "message": record.getMessage(), **_running(record), "process": record.process,
         }
         if record.exc_info:
-            document["exception"] = self.formatException(record.exc_info)
+            document["exception"] = record.exc_text or self.formatException(record.exc_info)
         if hasattr(record, "data"):
             document["data"] = record.data
         return json.dumps(document, default=repr)

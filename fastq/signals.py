@@ -210,8 +210,8 @@ before_task_publish = _signal("before_task_publish", "body", "exchange", "routin
 after_task_publish = _signal("after_task_publish", "headers", "body", "exchange", "routing_key")
 task_sent = _signal("task_sent", "task_id", "task", "args", "kwargs", "eta", "taskset")  # of old, never sent
 
-# --- running; the sender is the task, of those that have no task the consumer ---------------------------------
-task_received = _signal("task_received", "request")  # in the supervisor
+# --- running; the sender is the task, of those that have no task the worker -----------------------------------
+task_received = _signal("task_received", "request")  # in the supervisor, the sender is the worker
 task_prerun = _signal("task_prerun", "task_id", "task", "args", "kwargs")  # in the child, as those that follow
 task_postrun = _signal("task_postrun", "task_id", "task", "args", "kwargs", "retval", "state")
 task_success = _signal("task_success", "result", "runtime")  # runtime in seconds
@@ -219,7 +219,7 @@ task_retry = _signal("task_retry", "request", "reason", "einfo")
 task_failure = _signal("task_failure", "task_id", "exception", "args", "kwargs", "traceback", "einfo")
 task_internal_error = _signal("task_internal_error", "task_id", "args", "kwargs", "request", "exception",
                               "traceback", "einfo")  # fastq failed, not the task
-task_revoked = _signal("task_revoked", "request", "terminated", "signum", "expired")  # in the supervisor
+task_revoked = _signal("task_revoked", "request", "terminated", "signum", "expired")  # in the supervisor or a child
 task_rejected = _signal("task_rejected", "message", "exc")
 task_unknown = _signal("task_unknown", "message", "exc", "name", "id")
 
@@ -228,7 +228,7 @@ celeryd_init = _signal("celeryd_init", "instance", "conf", "options")  # sender:
 celeryd_after_setup = _signal("celeryd_after_setup", "instance", "conf")  # sender: node name; queues are known
 import_modules = _signal("import_modules")  # sender: the app; the time to import more tasks
 worker_init = _signal("worker_init")  # sender: the worker
-worker_ready = _signal("worker_ready")  # sender: the consumer; messages may arrive
+worker_ready = _signal("worker_ready")  # sender: the worker; messages may arrive
 worker_shutting_down = _signal("worker_shutting_down", "sig", "how", "exitcode")  # sender: node name
 worker_shutdown = _signal("worker_shutdown")  # sender: the worker
 worker_before_create_process = _signal("worker_before_create_process")  # in the supervisor, before each fork

@@ -92,6 +92,21 @@ class Project:
             assert process.poll() is None, program.said()
         return program
 
+    def restart_until(self, condition: Callable[[], bool], **options: Any) -> Program:
+        """Start a worker, and another whenever it was killed, until *condition* holds; returns the last one."""
+        worker = self.start(until_ready=False, **options)
+
+        def holds() -> bool:
+            nonlocal worker
+            if worker.process.poll() is not None:
+                assert worker.process.returncode == -signal.SIGKILL, worker.said()
+                worker = self.start(until_ready=False, **options)
+            return condition()
+
+        self.wait_for(holds, 40)
+        self.wait_for(lambda: " ready." in worker.said())
+        return worker
+
     @property
     def notes(self) -> list[str]:
         path = self.folder / "notes"

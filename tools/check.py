@@ -42,6 +42,7 @@ def lint() -> bool:
         run("cython-lint", *extensions),
         *(run(*compiled, header) for header in headers),
         run(sys.executable, "tools/settings_doc.py", "--check"),
+        run(sys.executable, "tools/outcomes_doc.py", "--check"),
     ])
 
 

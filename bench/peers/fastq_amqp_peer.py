@@ -34,12 +34,27 @@ def marker(name: str) -> None:
     ring(name)
 
 
+@app.task(ignore_result=True)
+def deep(frames: int) -> None:
+    down(frames)
+
+
+def down(frames: int) -> None:
+    if frames == 0:
+        raise ValueError("too deep")
+    down(frames - 1)
+
+
 call = noop.delay
 mark = marker.delay
 
 
 def call_many(n: int) -> None:
     noop.starmap_delay(repeat((), n))
+
+
+def fail(n: int) -> None:
+    deep.starmap_delay(repeat((29,), n))
 
 
 def call_later() -> None:

@@ -10,6 +10,7 @@ Prints one JSON object. MODULE is a file of this folder and offers what its syst
     mark(name)      enqueue a task that rings the bell with that name
     ask()           enqueue a task and wait for its result
     backlog()       how many messages are stored and not finished
+    fail(n)         enqueue n tasks that raise from 30 frames down, in bulk
     drain(n)        work n messages off in this very process (bare yardsticks only)
     core(n)         the same with the messages in memory (see core.py)
 
@@ -148,6 +149,14 @@ def backlog(peer: ModuleType) -> dict[str, int]:
     return {"backlog": peer.backlog()}
 
 
+def failing(peer: ModuleType, n: int) -> dict[str, float]:
+    def work() -> None:
+        peer.fail(n)
+        flush(peer)
+
+    return timed(work)
+
+
 def drain(peer: ModuleType, n: int) -> dict[str, float]:
     result: dict[str, float] = peer.drain(n, timed)
     return result
@@ -167,6 +176,7 @@ OPERATIONS: dict[str, tuple[Callable[..., dict[str, Any]], str]] = {
     "ahead": (ahead, "call_later"),
     "latency": (latency, "ask"),
     "backlog": (backlog, "backlog"),
+    "failing": (failing, "fail"),
     "drain": (drain, "drain"),
     "core": (core, "core"),
 }

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fastq.app import eager as eager
     from fastq.app import express as express
     from fastq.app import launch as launch
+    from fastq.app import models as models
     from fastq.app import queues as queues
     from fastq.app import results as results
     from fastq.app import retry as retry
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from fastq.app import wires as wires
 
 _PARTS = frozenset((
-    "annotate", "arguments", "builtins", "bulk", "confirm", "control", "eager", "express", "launch", "queues",
+    "annotate", "arguments", "builtins", "bulk", "confirm", "control", "eager", "express", "launch", "models", "queues",
     "results", "retry", "routes", "send", "traits", "waiter", "wires",
 ))
 

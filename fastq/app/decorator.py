@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
+from fastq import app as parts
 from fastq.app.registry import TaskRegistry
 from fastq.app.task import AsyncTask, Task
 from fastq.exceptions import DuplicateTaskNameWarning
@@ -40,8 +41,10 @@ class Decorator:
         """Make a task of a function, bare or with options.
 
         *bind* passes the task itself as the first argument; *name* defaults to module and
-        function; *base* is a class below `Task`. Every other option becomes an attribute of the
-        task; those that mean something are the attributes of `Task`::
+        function; *base* is a class below `Task`. With *pydantic* the arguments whose annotation is a
+        model are validated before the function is called, and a result that is one is dumped
+        (*pydantic_strict*, *pydantic_context*, *pydantic_dump_kwargs*). Every other option becomes an
+        attribute of the task; those that mean something are the attributes of `Task`::
 
             @app.task(bind=True, max_retries=5)
             def fetch(self, url: str) -> bytes: ...
@@ -80,8 +83,9 @@ class Decorator:
         if known is not None and not _is_same(known, fun):
             self._warn_of_duplicate(name, known, fun)
             return known
+        run = self._modelled(fun, name, bind, options) if options.pop("pydantic", False) else fun
         attributes = {
-            "name": name, "run": fun if bind else staticmethod(fun), "__wrapped__": staticmethod(fun),
+            "name": name, "run": run if bind else staticmethod(run), "__wrapped__": staticmethod(fun),
             "__doc__": fun.__doc__, "__module__": fun.__module__, "abstract": False, **options,
         }
         cls = type(fun.__name__, (base or self._base_task(),), attributes)
@@ -98,6 +102,12 @@ class Decorator:
         # Celery makes proxies unless lazy=False; here a task is a task at once.
         options = {name: value for name, value in options.items() if name not in ("lazy", "shared")}
         return self.task_from_fun(fun, **options)
+
+    def _modelled(self, fun: Callable[..., Any], name: str, bind: bool, options: dict[str, Any]) -> Callable[..., Any]:
+        strict, context, dump = (options.pop(option, None) for option in parts.models.OPTIONS)
+        models = parts.models.Models(self, fun, name, is_bound=bind, strict=bool(strict), context=context, dump=dump)
+        options["dump_arguments"] = staticmethod(models.dump_arguments)
+        return models.wrap()
 
     def _warn_of_duplicate(self, name: str, known: Task[..., Any], fun: Callable[..., Any]) -> None:
         if name not in self._warned_of:

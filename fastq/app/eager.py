@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import socket
+import time
 from collections.abc import Coroutine, Iterable, Mapping
 from contextvars import copy_context
 from typing import Any, NamedTuple
@@ -56,7 +57,7 @@ def run(task: Any, request: Request) -> Ended:
     """Run *task* under *request*, which is current, with its hooks, signals and links."""
     args, kwargs, task_id = request.args, request.kwargs, request.id
     signals.task_prerun.send(sender=task, task_id=task_id, task=task, args=args, kwargs=kwargs)
-    ended = Ended(states.FAILURE, None)
+    ended, began = Ended(states.FAILURE, None), time.monotonic()
     try:
         try:
             task.before_start(task_id, args, kwargs)
@@ -84,7 +85,7 @@ def run(task: Any, request: Request) -> Ended:
             for callback in links.callbacks_of(task.app, request, value):
                 callback.apply_async()
             task.on_success(value, task_id, args, kwargs)
-            signals.task_success.send(sender=task, result=value)
+            signals.task_success.send(sender=task, result=value, runtime=time.monotonic() - began)
         if ended.state not in (states.IGNORED, states.REJECTED, states.RETRY):
             task.after_return(ended.state, ended.value, task_id, args, kwargs, ended.einfo)
     finally:
@@ -126,11 +127,20 @@ def _request(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: 
         callbacks=_listed(options.get("link")), errbacks=_listed(options.get("link_error")),
         chain=options.get("chain"), chord=options.get("chord"), correlation_id=task_id,
         reply_to=options.get("reply_to"), ignore_result=task.ignore_result if ignored is None else ignored,
-        timelimit=[options.get("time_limit"), options.get("soft_time_limit")],
+        timelimit=[options.get("time_limit", task.time_limit), options.get("soft_time_limit", task.soft_time_limit)],
+        **_stamps_of(options),
         logfile=options.get("logfile"), loglevel=options.get("loglevel") or 0,
         delivery_info={"is_eager": True, "exchange": options.get("exchange"), "routing_key":
                        options.get("routing_key") or options.get("queue"), "priority": options.get("priority")},
     )
+
+
+def _stamps_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    names = options.get("stamped_headers")
+    if not names:
+        return {}
+    names = _listed(names) or []
+    return {"stamped_headers": names, "stamps": {name: _listed(options.get(name)) or [] for name in names}}
 
 
 def _listed(value: Any) -> list[Any] | None:

@@ -107,22 +107,30 @@ def send(
     policy = retry_policy(app, options)
     if out.replies is not None:
         out.replies.expect()
-    if signals.before_task_publish.receivers:
-        signals.before_task_publish.send(
-            sender=name, body=(out.args, out.kwargs, out.embed), exchange=out.exchange, routing_key=out.routing_key,
-            headers=out.headers, properties=out.properties, declare=[], retry_policy=policy,
-        )
+    _tell_before(name, out, policy)
     store(app, out.encode(app.transport.caps), policy)
-    if signals.after_task_publish.receivers:
-        signals.after_task_publish.send(
-            sender=name, body=(out.args, out.kwargs, out.embed), exchange=out.exchange, routing_key=out.routing_key,
-            headers=out.headers,
-        )
+    _tell_after(name, out)
     result: AsyncResult[Any] = (options.get("result_cls") or app.AsyncResult)(out.task_id)
     result.ignored = bool(out.headers["ignore_result"])
     if out.parent is not None and options.get("add_to_parent", True):
         remember(app, out.parent, result)
     return result
+
+
+def _tell_before(name: str, out: Outgoing, policy: Mapping[str, Any] | None) -> None:
+    if signals.before_task_publish.receivers:
+        signals.before_task_publish.send(
+            sender=name, body=(out.args, out.kwargs, out.embed), exchange=out.exchange, routing_key=out.routing_key,
+            headers=out.headers, properties=out.properties, declare=[], retry_policy=policy,
+        )
+
+
+def _tell_after(name: str, out: Outgoing) -> None:
+    if signals.after_task_publish.receivers:
+        signals.after_task_publish.send(
+            sender=name, body=(out.args, out.kwargs, out.embed), exchange=out.exchange, routing_key=out.routing_key,
+            headers=out.headers,
+        )
 
 
 def remember(app: Any, parent: Request, result: AsyncResult[Any]) -> None:
@@ -135,12 +143,17 @@ def remember(app: Any, parent: Request, result: AsyncResult[Any]) -> None:
 def message_of(app: Any, task: Any, name: str, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Message:
     """Return the message that `send` would store, for a worker that stores it together with an ack.
 
-    What follows a task is awaited, if at all, by whoever awaits the task: a child that runs it is not asked.
+    What follows a task is awaited, if at all, by whoever awaits the task: a child that runs it is not asked. Receivers
+    of ``before_task_publish`` and ``after_task_publish`` are told here, though it leaves a moment later.
     """
     parent = current.parent()
     if parent is not None and options.get("reply_to") is None:
         options = {**options, "reply_to": parent.reply_to or ""}
-    return compose(app, task, name, args, kwargs, options).encode(app.transport.caps)
+    out = compose(app, task, name, args, kwargs, options)
+    _tell_before(name, out, {})
+    message = out.encode(app.transport.caps)
+    _tell_after(name, out)
+    return message
 
 
 def compose(

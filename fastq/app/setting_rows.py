@@ -271,11 +271,13 @@ CELERY_ROWS = (
             doc="Acknowledge a message after its task has run, not before. Fastq does: acknowledged first, a task is "
                 "lost when its worker dies."),
     Setting("task_acks_on_failure", "CELERY_ACKS_ON_FAILURE", "bool", None,
-            doc="Acknowledge a late task that raised; None does as task_acks_on_failure_or_timeout says."),
+            doc="Acknowledge a late task that raised, also SoftTimeLimitExceeded; if False its message is kept among "
+                "the dead letters. None does as task_acks_on_failure_or_timeout says."),
     Setting("task_acks_on_failure_or_timeout", "CELERY_ACKS_ON_FAILURE_OR_TIMEOUT", "bool", True,
-            doc="Acknowledge a late task that raised or ran out of time; if False it is rejected."),
+            doc="Acknowledge a late task that raised or was over its hard time limit."),
     Setting("task_acks_on_timeout", "CELERY_ACKS_ON_TIMEOUT", "bool", None,
-            doc="Acknowledge a late task that ran out of time; None does as task_acks_on_failure_or_timeout says."),
+            doc="Acknowledge a late task that was over its hard time limit; if False it is put back, and "
+                "task_max_deaths counts. None does as task_acks_on_failure_or_timeout says."),
     Setting("task_allow_error_cb_on_chord_header", "CELERY_ALLOW_ERROR_CB_ON_CHORD_HEADER", "bool", False,
             doc="Attach a chord's errbacks to the tasks of its header too."),
     Setting("task_always_eager", "CELERY_ALWAYS_EAGER", "bool", False,
@@ -336,7 +338,8 @@ CELERY_ROWS = (
     Setting("task_repr_maxlevels", "CELERY_REPR_MAXLEVELS", "int", 3,
             doc="Depth to which arguments are shown in logs and events."),
     Setting("task_retry_on_worker_lost", "CELERY_RETRY_ON_WORKER_LOST", "bool", False,
-            doc="Retry a task whose child died, counted as one of its retries."),
+            doc="Retry a task whose child died, counted as one of its retries; it fails when they run out. Goes before "
+                "task_reject_on_worker_lost."),
     Setting("task_routes", "CELERY_ROUTES", "any", None,
             doc="Which queue each task goes to: a dict by name or pattern, a callable, or a list of them."),
     Setting("task_send_sent_event", "CELERY_SEND_TASK_SENT_EVENT", "bool", False,

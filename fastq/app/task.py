@@ -147,6 +147,8 @@ class Task(Generic[P, R]):
         check = self.checker()
         if check is not None:
             check(*args, **kwargs)
+        if self.dump_arguments is not None and (options.get("serializer") or self.serializer) != "pickle":
+            args, kwargs = self.dump_arguments(args, kwargs)
         options.update(task_id=task_id, link=link, link_error=link_error,
                        shadow=shadow or self.shadow_name(args, kwargs, options))
         if self.app.conf.task_always_eager:
@@ -231,9 +233,11 @@ class Task(Generic[P, R]):
         """Return the handle on a task that was sent before."""
         return cast("AsyncResult[R]", self.app.AsyncResult(task_id, task_name=self.name, **kwargs))
 
-    def update_state(self, task_id: str | None = None, state: str | None = None, meta: Any = None) -> None:
-        """Store *state* and *meta* for all to see; default: for the task that runs."""
-        self.app.store_result(task_id or self.request.id, meta, state or states.PENDING, request=self.request)
+    def update_state(self, task_id: str | None = None, state: str | None = None, meta: Any = None,
+                     traceback: str | None = None) -> None:
+        """Store *state*, any word, and *meta* for all to see; default: for the task that runs."""
+        self.app.store_result(task_id or self.request.id, meta, state or states.PENDING, traceback,
+                              request=self.request)
 
     @property
     def backend(self) -> Any:
@@ -251,11 +255,29 @@ class Task(Generic[P, R]):
         """The run that this code is part of; outside of runs, a request without values."""
         return current.request_of(self) or Request()
 
+    def push_request(self, *mappings: Mapping[str, Any], **fields: Any) -> None:
+        """Let this code be part of a run with these fields, until `pop_request`; for tests of ``run``."""
+        self.__dict__.setdefault("_pushed", []).append(current.push(self, Request(*mappings, **fields)))
+
+    def pop_request(self) -> None:
+        """End what `push_request` began. Raises IndexError when it began nothing."""
+        current.pop(self.__dict__.get("_pushed", []).pop())
+
     def add_trail(self, result: Any) -> Any:
         """Remember *result* among the children of this run."""
         if self.trail:
             self.request.children.append(result)
         return result
+
+    subtask_from_request = signature_from_request
+
+    def add_around(self, name: str, around: Callable[[Any], Any]) -> None:
+        """Put ``around(method)`` in the place of the method *name*; what was put there before is taken off first."""
+        method = getattr(self, name)
+        method = getattr(method, "__around__", method)
+        wrapped = around(method)
+        wrapped.__around__ = method
+        setattr(self, name, wrapped)
 
     # Hooks, run by the worker
 
@@ -284,6 +306,8 @@ class Task(Generic[P, R]):
 
     # What it is
 
+    dump_arguments: Callable[[Any, Any], tuple[Any, Any]] | None = None
+    """Set by ``pydantic=True``: what makes of the arguments of a call those that are sent."""
     has_own_call = False
     _express: Express | None = None
     _traits: Traits | None = None
@@ -315,7 +339,7 @@ class Task(Generic[P, R]):
     @property
     def has_own_sending(self) -> bool:
         """Whether this task is sent in a way of its own, which plain calls have to take too."""
-        return any(name in self.__dict__ or self.has_own(name) for name in _SENDING)
+        return self.dump_arguments is not None or any(name in self.__dict__ or self.has_own(name) for name in _SENDING)
 
     def bind(self, app: Any) -> None:
         """Make this a task of *app*; done by the app when it registers the task."""

@@ -98,6 +98,8 @@ def _accepted(*names: str, **rest: Any) -> Callable[[F], F]:
 @option("-X", "--exclude-queues", type=Names(), section=QUEUE, help="Not from these.")
 @option("--purge", "--discard", is_flag=True, section=QUEUE, help="Drop what waits in the queues first.")
 @option("-f", "--logfile", type=click.Path(dir_okay=False), section=DAEMON, help="Log to this file.")
+@option("--log-format", type=click.Choice(["text", "json"]), section=DAEMON,
+        help="json: one object a line, with id, name, attempt and queue of the task.")
 @option("--pidfile", type=click.Path(dir_okay=False), section=DAEMON, help="Keep the process id in this file.")
 @option("-D", "--detach", is_flag=True, section=DAEMON, help="Go to the background.")
 @_accepted("-E", "--task-events", "--events", is_flag=True, help="No events are sent yet.")

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from fastq import signals
 from fastq.exceptions import PoolError
 
 logger = logging.getLogger("celery.pool")
@@ -73,6 +74,7 @@ class Prefork:
 
     def spawn(self, index: int) -> Child:
         """Fork the child *index*."""
+        signals.worker_before_create_process.send(sender=self)
         pid = os.fork()
         if pid == 0:
             self._become(index)

@@ -25,6 +25,7 @@ from fastq.backends.meta import MetaCodec
 from fastq.exceptions import SoftTimeLimitExceeded
 from fastq.pool.shared import Spill
 from fastq.proc import set_title
+from fastq.worker.tell import logs_tasks
 from fastq.worker.trace import Trace
 
 logger = logging.getLogger("celery.pool")
@@ -60,9 +61,10 @@ def make_executor(spec: ChildSpec, index: int) -> Executor:
     """Build the compiled loop for the child *index*, and let `current` know of it."""
     trace = Trace(spec.app, spec.tasks, hostname=spec.hostname, codec=spec.codec, accept=spec.accept,
                   spill=spec.spill, store_now=spec.store_now)
+    trace.tells_success = logs_tasks(spec.app, "celery.app.trace")
     executor = Executor(
         spec.ring, child=index, hostname=spec.hostname,
-        entries=[(task, call_of(task), traits_of(task, spec.codec)) for task in spec.tasks],
+        entries=[(task, call_of(task), traits_of(task, spec.codec, trace.tells_success)) for task in spec.tasks],
         decode=msgspec.json.Decoder().decode, slow=trace,
         encode_success=spec.codec.encode_success if spec.codec else None,
         wake_fd=spec.wake_fd, sleep_fd=spec.sleep_fds[index] if spec.sleep_fds else -1,
@@ -73,11 +75,11 @@ def make_executor(spec: ChildSpec, index: int) -> Executor:
     return executor
 
 
-def traits_of(task: Any, codec: MetaCodec | None) -> int:
-    """Return what the compiled loop must know of *task*."""
+def traits_of(task: Any, codec: MetaCodec | None, tells_success: bool = False) -> int:
+    """Return what the compiled loop must know of *task*; with *tells_success* each success has a line in the log."""
     traits: Traits = task.traits
-    around = (traits.hooks or traits.track_started or traits.store_errors_even_if_ignored
-              or signals.task_prerun.receivers or signals.task_postrun.receivers or signals.task_success.receivers)
+    around = (traits.hooks or traits.track_started or tells_success or signals.task_prerun.receivers
+              or signals.task_postrun.receivers or signals.task_success.receivers)
     stores = codec is not None and not traits.ignore_result
     fast = codec is not None and codec.serializer == "json" and not codec.is_extended
     return (0 if around else PLAIN) | (STORES if stores else 0) | (FAST_RESULT if fast else 0)
@@ -108,6 +110,7 @@ def main(spec: ChildSpec, index: int) -> int:
     for number in _SUPERVISORS:
         signal.signal(number, _leave_it_to_the_supervisor)
     set_title(f"[fastq] {spec.hostname}: child {index}")
+    log.name_process(f"ForkPoolWorker-{index + 1}")
     executor = make_executor(spec, index)
 
     def soft_limit(number: int, frame: FrameType | None) -> None:
@@ -154,4 +157,5 @@ def _leave_it_to_the_supervisor(number: int, frame: FrameType | None) -> None:
 def _fields(executor: Executor, task: Any) -> dict[str, Any] | None:
     if task is None:
         return None
-    return {"task_id": executor.task_id, "task_name": task.name, "queue": executor.queue}
+    return {"task_id": executor.task_id, "task_name": task.name, "queue": executor.queue,
+            "attempt": executor.request_now().retries + 1}

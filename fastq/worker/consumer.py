@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 
-from fastq import points
+from fastq import points, signals
 from fastq._ext.ring import Ring
 from fastq.backends.base import ResultStore
 from fastq.exceptions import BackendError, ConnectionLost, TransportError
@@ -19,6 +19,7 @@ from fastq.types import Deliveries, Endings
 from fastq.worker.decide import Decider
 from fastq.worker.prefetch import Prefetch
 from fastq.worker.settle import Settler
+from fastq.worker.tell import tell_received
 
 logger = logging.getLogger("celery.worker.consumer")
 
@@ -55,6 +56,11 @@ class Consumer:
         """The broker has said something that was not listened to yet, and the bell rings until it is."""
         self.is_ahead = False
         """The broker pushed more than there is room for."""
+        self.sender: object = self
+        """Who receivers are told has received a task, under `hostname`."""
+        self.hostname = ""
+        self.logs_received = False
+        """Whether each task that comes has its line in the log."""
         self.closing = False
         """Nothing more is fetched."""
 
@@ -111,6 +117,8 @@ class Consumer:
         endings = self._settler.endings
         for queue, rows in deliveries:
             before = len(endings.lost)
+            if self.logs_received or signals.task_received.receivers:
+                tell_received(self.sender, queue, rows, self.hostname, logs=self.logs_received)
             for row in self._ring.stage(queue.encode(), rows):
                 self._decider.decide(queue, row, endings)
             if len(endings.lost) > before:

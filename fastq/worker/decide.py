@@ -16,8 +16,9 @@ from fastq._ext.ring import Ring
 from fastq.exceptions import InvalidTaskError, NotRegistered, TaskRevokedError, WireError
 from fastq.types import UNCOUNTED, Endings, Message
 from fastq.wire.message import upgrade
+from fastq.worker.effects import pack_verdict
 from fastq.worker.orphans import Orphans
-from fastq.worker.outcome import Ending, Odd
+from fastq.worker.outcome import FOLLOW_S, Ending, Odd, Outcome
 from fastq.worker.rate import Rates
 from fastq.worker.revocation import Revocations
 from fastq.worker.verdict import Verdicts
@@ -89,27 +90,28 @@ class Decider:
             self._dead(queue, tag, deaths, content,
                        f"not a task message: the headers 'task' and 'id' are missing, and as a message of protocol 1 it"
                        f" is none either: {error}", endings)
+            self._verdicts.refuse(Outcome.NO_TASK, content, queue, error, endings)
             return
         for row in self._ring.stage(queue.encode(), [(tag, deaths, upgraded)]):
             self.decide(queue, row, endings)
 
     def _unknown_task(self, queue: str, tag: int, deaths: int, content: bytes, endings: Endings) -> None:
-        properties, headers, _ = envelope.unpack(content)
-        name = headers["task"]
+        name = envelope.unpack(content)[1]["task"]
         known = self._verdicts.nearest_task(name)
         hint = f"; did you mean {known!r}?" if known else ""
-        self._verdicts.failed(properties, headers, NotRegistered(name), endings)
+        self._verdicts.refuse(Outcome.UNKNOWN, content, queue, NotRegistered(name), endings)
         self._dead(queue, tag, deaths, content,
                    f"unknown task {name!r}: no module that this worker imports registers it{hint}", endings)
 
     def _too_many_deaths(self, queue: str, tag: int, deaths: int, content: bytes, endings: Endings) -> None:
-        self._verdicts.lost(content, deaths, endings)
-        self._dead(queue, tag, deaths, content, f"poison: it killed {deaths} workers or children", endings)
+        # A child does what follows; the task itself is not run again.
+        if self._ring.stage_verdict(queue.encode(), tag, deaths, content, Outcome.POISONED,
+                                    pack_verdict(f"poison: it killed {deaths} workers or children"), False, FOLLOW_S):
+            self._full(queue, tag, deaths, content, endings)
 
     def _bad_header(self, queue: str, tag: int, deaths: int, content: bytes, endings: Endings) -> None:
-        properties, headers, _ = envelope.unpack(content)
-        reason = bad_header(headers)
-        self._verdicts.failed(properties, headers, InvalidTaskError(reason), endings)
+        reason = bad_header(envelope.unpack(content)[1])
+        self._verdicts.refuse(Outcome.BAD_HEADER, content, queue, InvalidTaskError(reason), endings)
         self._dead(queue, tag, deaths, content, f"bad header: {reason}", endings)
 
     def _timed(self, queue: str, tag: int, deaths: int, content: bytes, endings: Endings) -> None:
@@ -125,12 +127,11 @@ class Decider:
             return
         now = time.time()
         if self._revocations.holds(headers):
-            logger.info("Task %s[%s] was revoked: not started", headers["task"], headers["id"])
-            self._verdicts.revoked(properties, headers, TaskRevokedError("revoked"), endings)
+            self._verdicts.revoke(Outcome.REVOKED, properties, headers, TaskRevokedError("revoked"), endings)
             endings.ack.append((tag, tag))
             return
         if expires and expires <= now:
-            self._verdicts.revoked(properties, headers, TaskRevokedError("expired"), endings)
+            self._verdicts.revoke(Outcome.EXPIRED, properties, headers, TaskRevokedError("expired"), endings)
             endings.ack.append((tag, tag))
             return
         if eta <= now:

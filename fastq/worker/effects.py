@@ -21,6 +21,12 @@ def pack_result(task_id: str, state: str, meta: bytes) -> bytes:
     return b"R" + bytes((len(word),)) + word + _NAME.pack(len(name)) + name + _DATA.pack(len(meta)) + meta
 
 
+def pack_verdict(why: str) -> bytes:
+    """Pack why a run is over, for the child that follows it up; the text is cut at 240 bytes."""
+    text = why.encode(errors="replace")[:240].decode(errors="ignore")
+    return pack_reason(text)
+
+
 def pack_message(message: Message) -> bytes:
     """Pack a message to publish together with the ack."""
     queue = message.queue.encode()

@@ -77,8 +77,11 @@ class Rates:
 
     def set(self, name: str, rate: str | float | None) -> None:
         """Limit the task *name* to *rate*; None or 0 is no limit. Raises ConfigError, KeyError for an unknown task."""
-        every_s = seconds_between(rate)
         row = self._rows[name]
+        try:
+            every_s = seconds_between(rate)
+        except ConfigError as error:
+            raise ConfigError(f"task {name}: {error}") from None
         self._rates.pop(name, None)
         if every_s is not None and not self._is_off:
             self._rates[name] = Rate(every_s)

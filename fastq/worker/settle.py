@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from fastq import points
 from fastq._ext.ring import Ring
 from fastq.app.results import Expiry
-from fastq.exceptions import TaskRevokedError, TimeLimitExceeded, WorkerLostError
+from fastq.exceptions import TaskRevokedError, WorkerLostError
 from fastq.states import FAILURE, SUCCESS
 from fastq.types import Endings, Message, Result
 from fastq.worker.decide import again
+from fastq.worker.effects import pack_verdict
 from fastq.worker.orphans import Orphans
-from fastq.worker.outcome import Ending, Outcome
+from fastq.worker.outcome import FATES, FOLLOW_S, OVER, Ending, Outcome, error_of
 from fastq.worker.verdict import Verdicts
 
 logger = logging.getLogger("celery.worker.request")
@@ -111,7 +112,10 @@ class Settler:
         lost = self._ring.bury(child)
         condemned, why = self._condemned.pop(child, (None, None))
         for row in lost:
-            if condemned is None:
+            if row[3]:
+                logger.error("What follows from the end of message %d was cut off: %s", row[0], cause)
+                self._conclude(row)
+            elif condemned is None:
                 self._lose(row, cause)
             elif condemned == row[0] and isinstance(why, str):
                 self._terminate(row, why)
@@ -126,20 +130,23 @@ class Settler:
 
     def _terminate(self, row: Odd, why: str) -> None:
         tag, _, _, _, _, content, early, _ = row
-        self._verdicts.revoked_content(content, TaskRevokedError("terminated"), self.endings)
+        self._verdicts.revoke_content(content, TaskRevokedError("terminated"), self.endings)
         if not early and not self.orphans.end(tag, Ending.ACK, why):
             self.endings.ack.append((tag, tag))
 
     def let_go(self, child: int, why: str) -> None:
         """End what a child ran that was killed on purpose: neither done nor dead, it goes back as it was."""
         for row in self._ring.bury(child):
-            self._let_go(row, why)
+            if row[3]:
+                self._conclude(row)
+            else:
+                self._let_go(row, why)
 
     def _let_go(self, row: Odd, why: str) -> None:
         tag, deaths, _, _, queue, content, early, _ = row
         if early:
             # It may have done half of its work, and whoever acks early asks for one run at most.
-            self._verdicts.failed_content(content, WorkerLostError(why), self.endings)
+            self._verdicts.end(Outcome.LOST, content, WorkerLostError(why), self.endings)
         elif not self.orphans.end(tag, Ending.LOSE):
             self.endings.back.append((tag, tag))
             self.endings.rows[tag] = queue, deaths, content
@@ -155,10 +162,21 @@ class Settler:
         self.endings.publish += [again(queue, content) for queue, content in early]
         return sum(last - first + 1 for first, last in runs) + len(early)
 
+    def conclude(self, *, early: bool = False) -> None:
+        """Settle the runs that are over and wait for a child to follow them up, without that; those acked *early* only.
+
+        For a worker whose children are gone, after `take_back`. The others of one that lost its lease are not its own.
+        """
+        verdicts: list[Odd] = []
+        self._ring.take_back(verdicts=verdicts)
+        for row in verdicts:
+            if row[6] or not early:
+                self._conclude(row)
+
     def _end(self, row: Odd) -> None:
         tag, _, task, outcome, queue, content, early, reason = row
         ending = Ending(self._rows[task][outcome])
-        why = reason or Outcome(outcome).name.lower().replace("_", " ")
+        why = reason or FATES[Outcome(outcome)].says
         if not early and self.orphans.end(tag, ending, why):
             return
         if ending is Ending.TAIL:
@@ -171,24 +189,40 @@ class Settler:
 
     def _lose(self, row: Odd, cause: str, limit_s: float | None = None) -> None:
         tag, deaths, task, _, queue, content, early, _ = row
-        outcome = Outcome.LOST if limit_s is None else Outcome.HARD_LIMIT
-        ending = Ending(self._rows[task][outcome])
-        why = f"hard time limit of {limit_s} s exceeded"
+        outcome, why = (Outcome.LOST, cause) if limit_s is None else (Outcome.HARD_LIMIT, str(limit_s))
         if limit_s is not None:
-            self._verdicts.failed_content(content, TimeLimitExceeded(limit_s), self.endings)
-        elif ending is not Ending.LOSE or early:
-            self._verdicts.failed_content(content, WorkerLostError(cause), self.endings)
-        if early or self.orphans.end(tag, ending, why):
+            cause = f"hard time limit of {limit_s} s exceeded"
+        ending = Ending(self._rows[task][outcome])
+        if ending is not Ending.LOSE or early:
+            self._judge(row, outcome, why)
+        elif self.orphans.end(tag, ending, cause):
             return
-        if ending is Ending.LOSE and deaths + 1 < self._max_deaths:
+        elif deaths + 1 < self._max_deaths:
             logger.warning("Task of message %d goes back to queue %r: %s (death %d of %d)",
                            tag, queue, cause, deaths + 1, self._max_deaths)
             self.endings.lost.append(tag)
             self.endings.rows[tag] = queue, deaths, content
-        elif ending is Ending.LOSE:
-            self._verdicts.lost(content, deaths + 1, self.endings)
-            self._dead(row, f"poison: it killed {deaths + 1} children, the last: {cause}")
-        elif ending is Ending.DEAD:
+        else:
+            self._judge(row, Outcome.POISONED, f"poison: it killed {deaths + 1} children, the last: {cause}")
+
+    def _judge(self, row: Odd, outcome: Outcome, why: str) -> None:
+        """Let a child do what follows from a run that is over; where there is no room for it, go without."""
+        tag, deaths, task, _, queue, content, early, _ = row
+        if self._ring.stage_verdict(queue.encode(), tag, deaths, content, outcome, pack_verdict(why), early, FOLLOW_S):
+            self._conclude((tag, deaths, task, outcome, queue, content, early, why))
+        else:
+            self._ring.release()
+
+    def _conclude(self, row: Odd) -> None:
+        tag, _, task, number, _, content, early, why = row
+        # A child that died while it followed a run up may have made another outcome of it, and not said all of it.
+        outcome = Outcome(number) if number in OVER and why else Outcome.LOST
+        why = why or "its child died, and so did the one that followed it up"
+        self._verdicts.end(outcome, content, error_of(outcome, why), self.endings)
+        ending = Ending(self._rows[task][number])
+        if early or self.orphans.end(tag, ending, why):
+            return
+        if ending is Ending.DEAD:
             self._dead(row, why)
         else:
             self.endings.ack.append((tag, tag))

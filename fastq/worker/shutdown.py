@@ -52,6 +52,10 @@ class StopWish:
     def __init__(self, *, has_grace: bool = False) -> None:
         self.now = Stop.NOT
         self._has_grace = has_grace
+        self.signal: str | None = None
+        """The name of the first signal that asked."""
+        self.is_silent = False
+        """Nothing is written to the terminal, where all lines are a machine's."""
         self._on_wish: list[Callable[[], object]] = []
 
     def ask(self, how: Stop) -> None:
@@ -80,6 +84,10 @@ class StopWish:
         how = FIRST[meant] if self.now is Stop.NOT else AGAIN[meant]
         if how is Stop.COLD and self._has_grace and self.now < Stop.SOFT:
             how = Stop.SOFT
+        self.signal = self.signal or name.name
+        if self.is_silent:
+            self.ask(how)
+            return
         # os.write, since a handler may interrupt a log call that holds the stream's lock
         os.write(2, f"\nworker: {name.name}: {how.name.lower()} shutdown"
                     f"{' (again for a cold one)' if name is signal.SIGINT and how is Stop.WARM else ''}\n".encode())

@@ -9,22 +9,25 @@ the ack, so a callback is never lost and never sent for a run that did not count
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable
 from typing import Any
 
-from fastq import signals, states
+from fastq import current, signals, states
 from fastq._ext.envelope import unpack
 from fastq._ext.execute import Executor
+from fastq._ext.ring import parse_effects
 from fastq.app import links
+from fastq.app.retry import signature_of
 from fastq.backends.meta import MetaCodec
 from fastq.canvas.signature import Signature
 from fastq.einfo import ExceptionInfo, format_exception
 from fastq.exceptions import (
     ContentDisallowed,
     DecodeError,
-    EncodeError,
     Ignore,
+    InvalidTaskError,
     Reject,
     Retry,
     SoftTimeLimitExceeded,
@@ -33,16 +36,17 @@ from fastq.exceptions import (
 )
 from fastq.pool.shared import Spill
 from fastq.request import Request
+from fastq.saferepr import saferepr
 from fastq.wire import compression, serializers
+from fastq.wire.message import parse_v1
 from fastq.worker.effects import pack_message, pack_reason, pack_result
-from fastq.worker.outcome import Outcome
+from fastq.worker.outcome import FATES, Ending, Keep, Outcome, Send, error_of
+from fastq.worker.tell import End, Received, log, tell, tell_refused
 
 logger = logging.getLogger("celery.app.trace")
 
 Finished = tuple[int, bytes]
 """(outcome, packed effects)"""
-OUR_FRAMES = 0
-"""Frames between the compiled loop and the user's function: extensions leave none."""
 
 
 class Trace:
@@ -59,28 +63,38 @@ class Trace:
         self._store_now = store_now
         self.pack_result = pack_result
         self.make_request = Request.from_content
+        self.tells_success = False
+        """Whether each success has its line in the log."""
 
     # -- before the call ------------------------------------------------------------------------
 
     def open(self, run: Executor, row: int) -> tuple[Any, ...]:
         """Return (args, kwargs, embed), or how the run ends because its body cannot be opened."""
         try:
-            properties, headers, body = unpack(run.content)
-            if headers.get("compression"):
-                body = compression.decompress(body, headers["compression"])
-            content = serializers.loads(
-                body, properties.get("content_type") or "application/data",
-                properties.get("content_encoding") or "utf-8", self._accept,
-            )
-            return _three_parts(content)
+            return self._opened(run)
         except ContentDisallowed as error:
             return self._unread(run, row, Outcome.REFUSED, error)
-        except WireError as error:
+        except (WireError, InvalidTaskError) as error:
             return self._unread(run, row, Outcome.UNDECODABLE, error)
 
+    def _opened(self, run: Executor) -> tuple[Any, ...]:
+        properties, headers, body = unpack(run.content)
+        if headers.get("compression"):
+            body = compression.decompress(body, headers["compression"])
+        content = serializers.loads(
+            body, properties.get("content_type") or "application/data",
+            properties.get("content_encoding") or "utf-8", self._accept,
+        )
+        if isinstance(content, dict) and "task" in content:
+            # A hybrid: headers of protocol 2, and the arguments in a body of protocol 1.
+            content = parse_v1(content, headers)[1:]
+        return _three_parts(content)
+
     def _unread(self, run: Executor, row: int, outcome: Outcome, error: Exception) -> Finished:
-        logger.error("Task %s[%s] cannot be opened: %s", self._tasks[row].name, run.task_id, error)
-        effects = self._result(run, row, states.FAILURE, error, None, wanted=self._wants(run, row))
+        task, request = self._tasks[row], run.request_now()
+        logger.error("Task %s[%s] %s: %s", task.name, request.id, FATES[outcome].says, error)
+        tell_refused(task, outcome, Received(*unpack(run.content), run.queue), error)
+        effects = self._result(task, request, outcome, error, None, _is_ignored(task, request))
         return outcome, effects + pack_reason(f"{outcome.name.lower()}: {error}")
 
     def before(self, run: Executor, row: int) -> None:
@@ -89,7 +103,7 @@ class Trace:
         if signals.task_prerun.receivers:
             signals.task_prerun.send(sender=task, task_id=request.id, task=task, args=request.args,
                                      kwargs=request.kwargs)
-        if task.traits.track_started and self._store_now is not None and self._codec is not None:
+        if task.traits.track_started and self._store_now and self._codec and not _is_ignored(task, request):
             meta = self._codec.encode(request.id, states.STARTED, _whereabouts(self._hostname), request=request)
             self._store_now(request.id, states.STARTED, meta, request.reply_to)
         task.before_start(request.id, request.args, request.kwargs)
@@ -104,98 +118,97 @@ class Trace:
             if task.trail:
                 request.children.extend(sig.freeze() for sig in callbacks)
             effects = b"".join(map(self._message, callbacks))
-            effects = self._result(run, row, states.SUCCESS, value, None, wanted=wanted) + effects
-        except EncodeError as error:
+            effects = self._result(task, request, Outcome.RETURNED, value, None, not wanted) + effects
+        except Exception as error:
             # The value cannot be stored or passed on, so for everybody else the task has failed.
-            return self._failed(run, row, error, wanted, Outcome.RAISED)
-        self._hook(task, "on_success", value, request.id, request.args, request.kwargs)
-        self._hook(task, "after_return", states.SUCCESS, value, request.id, request.args, request.kwargs, None)
-        if signals.task_success.receivers:
-            signals.task_success.send(sender=task, result=value, runtime=run.seconds)
-        self._after(task, request, value, states.SUCCESS)
+            return self.raised(run, row, error, wanted)
+        end = End(task, request, Outcome.RETURNED, value, seconds=run.seconds)
+        if self.tells_success:
+            log(end)
+        tell(end)
         return Outcome.RETURNED, effects
 
     def raised(self, run: Executor, row: int, error: BaseException, wanted: bool) -> Finished:
         """End a run that raised *error*."""
+        task = self._tasks[row]
         try:
-            if isinstance(error, Retry):
-                return self._retried(run, row, error, wanted)
-            if isinstance(error, Ignore):
-                self._after(self._tasks[row], run.request_now(), error, states.IGNORED)
-                return Outcome.IGNORED, b""
-            if isinstance(error, Reject):
-                return self._rejected(run, row, error, wanted)
-            outcome = Outcome.SOFT_LIMIT if isinstance(error, SoftTimeLimitExceeded) else Outcome.RAISED
-            return self._failed(run, row, error, wanted, outcome)
+            outcome = outcome_of(error, task.traits.throws)
+            return self._end(task, run.request_now(), outcome, error, run.seconds, is_ignored=not wanted)
         finally:
             # Frames hold every local of the task; the text of the traceback is all that is kept.
             error.__traceback__ = None
 
-    def _failed(self, run: Executor, row: int, error: BaseException, wanted: bool, outcome: Outcome) -> Finished:
-        task, request = self._tasks[row], run.request_now()
-        einfo = ExceptionInfo(error)
-        stored = wanted or task.traits.store_errors_even_if_ignored
-        effects = self._result(run, row, states.FAILURE, error, einfo.traceback, wanted=stored)
-        expected = isinstance(error, task.traits.throws)
-        logger.log(logging.INFO if expected else logging.ERROR, "Task %s[%s] raised %s: %r\n%s", task.name, request.id,
-                   "expected" if expected else "unexpected", error, "" if expected else einfo.traceback,
-                   extra={"data": {"id": request.id, "name": task.name}})
+    def follow(self, run: Executor, row: int) -> Finished:
+        """Do what follows from a run that is over without its child; it is not run again."""
+        outcome, why = Outcome(run.outcome), parse_effects(run.effects, [], []) or ""
+        task, args, kwargs, embed = self._tasks[row], (), {}, {}
         try:
-            effects += b"".join(self._message(sig) for sig in
-                                links.errbacks_of(self._app, request, error, einfo.traceback))
-        except Exception:
-            logger.exception("The errbacks of task %s[%s] could not be called or sent", task.name, request.id)
-        self._hook(task, "on_failure", error, request.id, request.args, request.kwargs, einfo)
-        self._hook(task, "after_return", states.FAILURE, error, request.id, request.args, request.kwargs, einfo)
-        if signals.task_failure.receivers:
-            signals.task_failure.send(sender=task, task_id=request.id, exception=error, args=request.args,
-                                      kwargs=request.kwargs, traceback=error.__traceback__, einfo=einfo)
-        self._after(task, request, error, states.FAILURE)
+            args, kwargs, embed = self._opened(run)
+        except (WireError, InvalidTaskError) as closed:
+            logger.error("Task %s[%s] %s, so its errbacks are unknown: %s", task.name, run.task_id,
+                         FATES[Outcome.UNDECODABLE].says, closed)
+        request = self.make_request(run.content, run.task_id, run.queue, self._hostname, run.deaths, args, kwargs,
+                                    embed, math.nan, math.nan)
+        token = current.push(task, request)
+        try:
+            error: BaseException = error_of(outcome, why)
+            if outcome is Outcome.LOST and _may_retry(task, request):
+                delay_s = task.default_retry_delay
+                sig = signature_of(task, request, countdown=delay_s, retries=request.retries + 1)
+                outcome, error = Outcome.RETRIED, Retry(exc=error, when=delay_s, sig=sig)
+            return self._end(task, request, outcome, error, is_ignored=_is_ignored(task, request), is_over=True)
+        finally:
+            current.pop(token)
+
+    def _end(self, task: Any, request: Request, outcome: Outcome, error: BaseException, seconds: float = 0.0, *,
+             is_ignored: bool, is_over: bool = False) -> Finished:
+        fate = FATES[outcome]
+        einfo = ExceptionInfo(error) if fate.keep is not Keep.NEVER and outcome is not Outcome.EXPIRED else None
+        effects = b""
+        try:
+            if fate.send is Send.RETRY and isinstance(error, Retry) and error.sig is not None:
+                effects = self._message(error.sig)
+        except Exception as unsendable:
+            # What is left of the task is this message: it fails, and says why.
+            return self._end(task, request, Outcome.RAISED, unsendable, seconds, is_ignored=is_ignored, is_over=is_over)
+        if fate.stored:
+            text = einfo.traceback if einfo else None
+            effects = self._result(task, request, outcome, error, text, is_ignored) + effects
+        end = End(task, request, outcome, error, einfo, seconds)
+        log(end)
+        if fate.send is Send.ERRBACKS:
+            effects += self._errbacks(end)
+        tell(end, is_over=is_over)
+        if fate.late is Ending.DEAD or fate.otherwise is Ending.DEAD:
+            effects += pack_reason(_reason(outcome, error))
         return outcome, effects
 
-    def _retried(self, run: Executor, row: int, retry: Retry, wanted: bool) -> Finished:
-        task, request = self._tasks[row], run.request_now()
-        einfo = ExceptionInfo(retry)
-        effects = self._result(run, row, states.RETRY, retry.exc, einfo.traceback, wanted=wanted)
-        if retry.sig is not None:
-            effects += self._message(retry.sig)
-        logger.info("Task %s[%s] retry: %s", task.name, request.id, retry)
-        self._hook(task, "on_retry", retry.exc, request.id, request.args, request.kwargs, einfo)
-        if signals.task_retry.receivers:
-            signals.task_retry.send(sender=task, request=request, reason=retry, einfo=einfo)
-        self._after(task, request, retry, states.RETRY)
-        return Outcome.RETRIED, effects
-
-    def _rejected(self, run: Executor, row: int, reject: Reject, wanted: bool) -> Finished:
-        task, request = self._tasks[row], run.request_now()
-        logger.info("Task %s[%s] rejected: %s", task.name, request.id, reject.reason)
-        self._after(task, request, reject, states.REJECTED)
-        if reject.requeue:
-            return Outcome.REQUEUED, b""
-        effects = self._result(run, row, states.FAILURE, reject, None, wanted=wanted)
-        return Outcome.REJECTED, effects + pack_reason(f"rejected: {reject.reason}")
+    def _errbacks(self, end: End) -> bytes:
+        text = end.einfo.traceback if end.einfo else None
+        try:
+            return b"".join(map(self._message, links.errbacks_of(self._app, end.request, end.value, text)))
+        except Exception:
+            logger.exception("The errbacks of task %s[%s] could not be called or sent", end.task.name, end.request.id)
+            return b""
 
     def expired(self, run: Executor, row: int) -> Finished:
         """End a run that was not begun in time."""
-        logger.info("Task %s[%s] has expired", self._tasks[row].name, run.task_id)
-        error = TaskRevokedError("expired")
-        return Outcome.EXPIRED, self._result(run, row, states.REVOKED, error, None, wanted=self._wants(run, row))
+        task, request = self._tasks[row], run.request_now()
+        return self._end(task, request, Outcome.EXPIRED, TaskRevokedError("expired"),
+                         is_ignored=_is_ignored(task, request))
 
     def internal_error(self, run: Executor, row: int, error: BaseException) -> Finished:
         """End a run in which fastq itself failed; the message is kept, with the reason."""
-        task_id = run.task_id
-        logger.critical("Task %s[%s] raised internal error: %r\n%s", self._tasks[row].name, task_id, error,
+        task, request, outcome = self._tasks[row], run.request_now(), Outcome.INTERNAL_ERROR
+        logger.critical("Task %s[%s] %s: %s\n%s", task.name, request.id, FATES[outcome].says, saferepr(error),
                         format_exception(error))
-        if signals.task_internal_error.receivers:
-            signals.task_internal_error.send(
-                sender=self._tasks[row], task_id=task_id, args=None, kwargs=None, request=None, exception=error,
-                traceback=error.__traceback__, einfo=ExceptionInfo(error))
+        tell(End(task, request, outcome, error, ExceptionInfo(error)))
         effects = b""
         try:
-            effects = self._result(run, row, states.FAILURE, error, None, wanted=self._wants(run, row))
+            effects = self._result(task, request, outcome, error, None, _is_ignored(task, request))
         except Exception:
-            logger.exception("The failure of task %s[%s] cannot be stored", self._tasks[row].name, task_id)
-        return Outcome.INTERNAL_ERROR, effects + pack_reason(f"internal error: {error!r}")
+            logger.exception("The failure of task %s[%s] cannot be stored", task.name, request.id)
+        return outcome, effects + pack_reason(_reason(outcome, error))
 
     def spill(self, effects: bytes) -> bytes:
         """Put effects that do not fit a slot into a file; returns its path."""
@@ -203,36 +216,52 @@ class Trace:
 
     # -- parts ----------------------------------------------------------------------------------
 
-    def _wants(self, run: Executor, row: int) -> bool:
-        explicit = unpack(run.content)[1].get("ignore_result")
-        return not (self._tasks[row].traits.ignore_result if explicit is None else explicit)
-
-    def _result(self, run: Executor, row: int, state: str, value: Any, traceback: str | None, *, wanted: bool) -> bytes:
-        if not wanted or self._codec is None:
+    def _result(self, task: Any, request: Request, outcome: Outcome, value: Any, traceback: str | None,
+                is_ignored: bool) -> bytes:
+        fate = FATES[outcome]
+        if self._codec is None or request.id is None or (
+                is_ignored and not (fate.keep is Keep.ERROR and task.traits.store_errors_even_if_ignored)):
             return b""
-        request = run.request_now()
-        if state == states.SUCCESS:
+        if fate.stored == states.SUCCESS:
             meta = self._codec.encode_success(request.id, value, request)
         else:
-            meta = self._codec.encode(request.id, state, value, traceback, request=request)
-        return pack_result(request.id, state, meta)
+            value = value.exc if isinstance(value, Retry) else value
+            meta = self._codec.encode(request.id, fate.stored, value, traceback, request=request)
+        return pack_result(request.id, fate.stored, meta)
 
     def _message(self, sig: Signature[Any]) -> bytes:
         return pack_message(self._app.message_of(sig))
 
-    def _hook(self, task: Any, name: str, *args: Any) -> None:
-        # The outcome stands whatever a hook does; its error must still be seen.
-        if name not in task.traits.hooks:
-            return
-        try:
-            getattr(task, name)(*args)
-        except Exception:
-            logger.exception("%s of task %s raised", name, task.name)
 
-    def _after(self, task: Any, request: Request, value: Any, state: str) -> None:
-        if signals.task_postrun.receivers:
-            signals.task_postrun.send(sender=task, task_id=request.id, task=task, args=request.args,
-                                      kwargs=request.kwargs, retval=value, state=state)
+def outcome_of(error: BaseException, throws: tuple[type[BaseException], ...]) -> Outcome:
+    """Return the outcome of a run that raised *error*."""
+    if isinstance(error, Retry):
+        return Outcome.RETRIED
+    if isinstance(error, Ignore):
+        return Outcome.IGNORED
+    if isinstance(error, Reject):
+        return Outcome.REQUEUED if error.requeue else Outcome.REJECTED
+    if isinstance(error, SoftTimeLimitExceeded):
+        return Outcome.SOFT_LIMIT
+    return Outcome.EXPECTED if isinstance(error, throws) else Outcome.RAISED
+
+
+def _is_ignored(task: Any, request: Request) -> bool:
+    explicit = request.ignore_result
+    return bool(task.traits.ignore_result if explicit is None else explicit)
+
+
+def _may_retry(task: Any, request: Request) -> bool:
+    if not task.traits.retry_on_worker_lost:
+        return False
+    return task.max_retries is None or request.retries < task.max_retries
+
+
+def _reason(outcome: Outcome, error: BaseException) -> str:
+    if outcome is Outcome.POISONED:
+        return str(error)
+    cause = error.reason if isinstance(error, Reject) else error
+    return f"{FATES[outcome].says}: {cause if isinstance(cause, str) else saferepr(cause)}"
 
 
 def _three_parts(content: Any) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]:

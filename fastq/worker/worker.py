@@ -45,6 +45,7 @@ from fastq.worker.remote import Remote
 from fastq.worker.revocation import Revocations
 from fastq.worker.settle import Settler
 from fastq.worker.shutdown import Stop, StopWish
+from fastq.worker.tell import logs_tasks
 from fastq.worker.verdict import Verdicts
 
 logger = logging.getLogger("celery.worker")
@@ -72,17 +73,20 @@ class Worker:
         concurrency: int | None = None, pool: str | None = None, loglevel: int | str | None = None,
         logfile: str | None = None, pidfile: str | None = None, time_limit: float | None = None,
         soft_time_limit: float | None = None, max_tasks_per_child: int | None = None,
-        max_memory_per_child: int | None = None, quiet: bool = False,
+        max_memory_per_child: int | None = None, quiet: bool = False, log_format: str | None = None,
     ) -> None:
         self.app = app
+        signals.celeryd_init.send(sender=proc.node_name(hostname), instance=self, conf=app.conf, options={
+            "concurrency": concurrency, "pool": pool, "queues": queues, "loglevel": loglevel, "logfile": logfile})
         self.options = options.complete(
             app, hostname=hostname, queues=queues, concurrency=concurrency, pool=pool, time_limit=time_limit,
             soft_time_limit=soft_time_limit, max_tasks_per_child=max_tasks_per_child,
             max_memory_per_child=max_memory_per_child)
         self.quiet = quiet
-        self._loglevel, self._logfile, self._pidfile = loglevel, logfile, pidfile
+        self._loglevel, self._logfile, self._pidfile, self._log_format = loglevel, logfile, pidfile, log_format
         self.wish = StopWish(has_grace=self.options.soft_stop_s > 0)
         self._shutdown: list[Callable[[], object]] = []
+        signals.celeryd_after_setup.send(sender=self.hostname, instance=self, conf=app.conf)
 
     @property
     def hostname(self) -> str:
@@ -146,8 +150,7 @@ class Worker:
         signals.worker_ready.send(sender=self)
 
     def _shut_down(self) -> None:
-        signals.worker_shutting_down.send(sender=self.hostname, sig=None, how=self.wish.now.name.lower(),
-                                          exitcode=self.wish.now.exit_code)
+        self._tell_stop()
         for step in reversed(self._shutdown):
             try:
                 step()
@@ -161,10 +164,13 @@ class Worker:
 
     def _set_up_logging(self) -> None:
         conf = self.app.conf
+        self.wish.is_silent = self._log_format == "json"
         logfile = proc.expand_node(self._logfile, self.hostname) if self._logfile else None
         ours = log.setup(
             self._loglevel, logfile, format=conf.worker_log_format, task_format=conf.worker_task_log_format,
-            colorize=conf.worker_log_color, hijack_root=bool(conf.worker_hijack_root_logger))
+            datefmt=conf.worker_log_datefmt, task_datefmt=conf.worker_task_log_datefmt,
+            colorize=conf.worker_log_color, hijack_root=bool(conf.worker_hijack_root_logger),
+            as_json=self._log_format == "json")
         if ours and conf.worker_redirect_stdouts:
             log.redirect_stdouts(conf.worker_redirect_stdouts_level)
 
@@ -176,9 +182,7 @@ class Worker:
 
     def _make_ring(self) -> None:
         told = self.options
-        self._rows = [outcome.endings(outcome.AckRules(
-            traits.acks_late, traits.acks_on_failure, traits.acks_on_timeout, bool(traits.reject_on_worker_lost),
-        )) for traits in self._traits.values()]
+        self._rows = [outcome.endings(outcome.rules_of(traits)) for traits in self._traits.values()]
         table = [(name.encode(), row, not traits.acks_late, traits.time_limit or told.time_limit,
                   traits.soft_time_limit or told.soft_time_limit)
                  for (name, traits), row in zip(self._traits.items(), self._rows, strict=True)]
@@ -187,14 +191,14 @@ class Worker:
         self._ring = Ring(self._memory, slots=SLOTS, slot_bytes=SLOT_BYTES, children=told.concurrency, tasks=table,
                           spill=self._spill.put, unspill=Spill.drop, max_deaths=told.max_deaths)
         self._wake_in, self._wake_out = wake_pair()
-        verdicts = Verdicts(self._codec, self._traits, self.hostname, told.result_expiry)
-        self._settler = Settler(self._ring, self._rows, verdicts, max_deaths=told.max_deaths,
+        self._verdicts = Verdicts(self._codec, self._traits, self.hostname, told.result_expiry, self.app.tasks)
+        self._settler = Settler(self._ring, self._rows, self._verdicts, max_deaths=told.max_deaths,
                                 expiry=told.result_expiry)
         self._revocations = Revocations(self._ring)
         self._rates = Rates(self._ring, list(self._traits), is_off=bool(self.app.conf.worker_disable_rate_limits))
         for name, traits in self._traits.items():
             self._rates.set(name, traits.rate_limit)
-        self._decider = Decider(self._ring, verdicts, told.max_deaths, self._settler.orphans, self._revocations,
+        self._decider = Decider(self._ring, self._verdicts, told.max_deaths, self._settler.orphans, self._revocations,
                                 self._rates)
         self._prefetch = Prefetch(told.concurrency, SLOTS, told.prefetch_multiplier)
         self._sleeper = Sleeper(self._ring, self._wake_in)
@@ -211,6 +215,7 @@ class Worker:
         self._solo: Executor | None = None
         if told.pool == "solo":
             self._solo = child.make_executor(spec, 0)
+            signals.worker_process_init.send(sender=self.hostname)
             self._limits = None
             return
         self._children = Prefork(told.concurrency, lambda index: child.main(spec, index))
@@ -228,6 +233,9 @@ class Worker:
             for_worker=True, death_limit=self.options.max_deaths, children=self.options.concurrency)
         store = self.app.store_beside(self._transport)
         self._consumer = Consumer(self._transport, self._ring, self._settler, self._decider, self._prefetch, store)
+        self._verdicts.sender = self._consumer.sender = self
+        self._consumer.hostname = self.hostname
+        self._consumer.logs_received = logs_tasks(self.app, "celery.worker.strategy")
         self._settler.tells_content = not self._transport.caps.is_atomic
         self._attempts = Attempts(self.options.max_attempts)
 
@@ -319,6 +327,7 @@ class Worker:
         if self.wish.now is Stop.SOFT:
             self._end_grace()
         if self.wish.now in (Stop.WARM, Stop.SOFT) and not self._consumer.closing:
+            self._tell_stop()
             self._consumer.closing = True
             self._consumer.hand_back(now=True)
             # A turn, even if nothing goes back: a broker that waits to push would do so until it hears otherwise.
@@ -335,6 +344,16 @@ class Worker:
 
     def _grace_s(self) -> float | None:
         return None if self._grace_at is None else max(0.0, self._grace_at - time.monotonic())
+    def _tell_stop(self) -> None:
+        """Send the signal of the beginning of the end, once."""
+        if not self._has_told_stop:
+            self._has_told_stop = True
+            now = self.wish.now
+            logger.info("%s: %s shutdown (%s)", self.hostname, now.name.lower(), self.wish.signal or "asked for")
+            signals.worker_shutting_down.send(sender=self.hostname, sig=self.wish.signal, how=now.name.title(),
+                                              exitcode=now.exit_code)
+
+    _has_told_stop = False
 
     def _bide(self, due: float | None) -> None:
         """Go on without a broker until it is time to look for it again: runs end, limits hold, children come and go."""
@@ -438,6 +457,7 @@ class Worker:
             self._children.start()
         self._settler.collect()
         self._settler.take()
+        self._settler.conclude(early=True)
         self._settler.endings.publish += [again(queue, content) for queue, content in early]
 
     # -- shutdown ------------------------------------------------------------------------------
@@ -457,6 +477,7 @@ class Worker:
             for index in range(self.concurrency):
                 self._settler.let_go(index, "the worker was stopped while it ran")
             self._settler.take_back()
+        self._settler.conclude()
 
     def _leave_broker(self) -> None:
         try:

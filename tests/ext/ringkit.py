@@ -17,7 +17,7 @@ from fastq.worker.effects import pack_reason, pack_result
 
 ACK, TAIL, DEAD, LOSE = range(4)
 PLAIN, STORES, FAST_RESULT = 1, 2, 4
-ENDINGS = bytes([ACK, ACK, ACK, ACK, DEAD, TAIL, ACK, ACK, ACK, ACK, LOSE, DEAD, DEAD, DEAD, 0, 0])
+ENDINGS = bytes([ACK, ACK, ACK, ACK, DEAD, TAIL, ACK, ACK, ACK, ACK, LOSE, DEAD, DEAD, DEAD, DEAD, ACK])
 
 
 def message(task: str = "add", task_id: str = "id-1", body: bytes = b"[[1, 2], {}, {}]", **headers: Any) -> bytes:
@@ -78,6 +78,10 @@ class Slow:
     def internal_error(self, run: Executor, row: int, error: BaseException) -> tuple[int, bytes]:
         self.asked.append(("internal_error", row, repr(error)))
         return 13, pack_reason(repr(error))
+
+    def follow(self, run: Executor, row: int) -> tuple[int, bytes]:
+        self.asked.append(("follow", row, run.outcome, run.effects))
+        return run.outcome, run.effects
 
     def make_request(self, *parts: Any) -> Any:
         return parts

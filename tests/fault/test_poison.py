@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from fastq.exceptions import TimeLimitExceeded, WorkerLostError
-from tests.project import Program, Project
+from tests.project import Project
 
 Make = Callable[..., Project]
 
@@ -49,24 +49,9 @@ def endless(name):
 
 @app.task(time_limit=0.2, acks_on_timeout=False)
 def endless_kept():
+    note("kept")
     wait_for("never")
 """
-
-
-def restarted_until(project: Project, condition: Callable[[], bool], **options: int) -> Program:
-    """Start a worker, and another whenever it was killed, until *condition* holds; returns the last one."""
-    worker = project.start(until_ready=False, **options)
-
-    def holds() -> bool:
-        nonlocal worker
-        if worker.process.poll() is not None:
-            assert worker.process.returncode == -signal.SIGKILL, worker.said()
-            worker = project.start(until_ready=False, **options)
-        return condition()
-
-    project.wait_for(holds, 40)
-    project.wait_for(lambda: " ready." in worker.said())
-    return worker
 
 
 def innocents(project: Project) -> Counter[str]:
@@ -88,7 +73,7 @@ def test_a_task_that_kills_its_child_is_dead_after_three_deaths(make_project: Ma
     assert f"of queue 'celery' goes to the dead letters: {letter.reason}" in worker.said()
     assert project.notes.count(f"poison {weapon}") == 3
     assert innocents(project) == {f"innocent {n}": 1 for n in range(200)}
-    with pytest.raises(WorkerLostError, match="killed 3 times; see the dead letters"):
+    with pytest.raises(WorkerLostError, match=f"poison: it killed 3 children, the last: child .* {cause}"):
         result.get(timeout=5)
     assert worker.stop() == 0
 
@@ -115,7 +100,7 @@ def test_a_task_that_kills_its_supervisor_is_dead_after_three_deaths(make_projec
     project.tasks.innocent.map_delay(range(30))
     project.tasks.poison.delay("supervisor")
     project.tasks.innocent.map_delay(range(30, 60))
-    worker = restarted_until(project, lambda: bool(project.dead) and project.is_idle(), concurrency=2)
+    worker = project.restart_until(lambda: bool(project.dead) and project.is_idle(), concurrency=2)
     [letter] = project.dead
     assert letter.reason == "poison: it killed 3 workers or children"
     assert project.notes.count("poison supervisor") == 3
@@ -132,7 +117,7 @@ def test_two_poisons_in_one_prefetch_are_both_condemned_and_every_innocent_runs(
         project.tasks.innocent.delay(n)
         if n in (5, 15):
             project.tasks.poison.delay("supervisor")
-    worker = restarted_until(project, lambda: len(project.dead) >= 2 and project.is_idle(), concurrency=2)
+    worker = project.restart_until(lambda: len(project.dead) >= 2 and project.is_idle(), concurrency=2)
     assert {letter.reason for letter in project.dead} == {"poison: it killed 3 workers or children"}
     assert sum(b"proj.poison" in letter.content for letter in project.dead) == 2
     assert set(innocents(project)) == {f"innocent {n}" for n in range(20)}
@@ -197,12 +182,13 @@ def test_a_task_over_its_hard_limit_loses_its_child_and_nothing_else(make_projec
     assert (project.dead, worker.stop()) == ([], 0)
 
 
-def test_a_task_over_its_hard_limit_can_be_kept_in_the_dead_letters(make_project: Make) -> None:
+def test_a_task_over_its_hard_limit_that_is_not_acked_comes_back_until_it_is_a_dead_letter(make_project: Make) -> None:
     project = make_project(DEADLY)
     project.tasks.endless_kept.delay()
     worker = project.start()
     project.wait_for(lambda: project.dead)
-    assert project.dead[0].reason == "hard time limit of 0.2 s exceeded"
+    assert project.dead[0].reason == "poison: it killed 3 children, the last: hard time limit of 0.2 s exceeded"
+    assert project.notes == ["kept"] * 3
     assert worker.stop() == 0
 
 

@@ -107,3 +107,14 @@ def test_what_was_set_on_a_delivered_request_is_kept_when_it_is_unpacked():
     assert (request.task, request.retries) == ("t", 5)
     with pytest.raises(AttributeError, match="no field 'nonsense'"):
         request.nonsense  # noqa: B018
+
+
+def test_a_request_has_every_field_of_celerys_with_its_default() -> None:
+    from celery.app.task import Context  # noqa: PLC0415  a peer, for this test only
+
+    ours, theirs = Request(), Context({})
+    # Without a word about results theirs says that they are wanted, and ours that nobody said.
+    others = {"ignore_result", "utc"}
+    names = {name for name in dir(theirs) if not name.startswith("_") and not callable(getattr(theirs, name))} - others
+    assert len(names) > 30
+    assert {name: getattr(ours, name) for name in names} == {name: getattr(theirs, name) for name in names}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fastq import Task, signals
@@ -162,3 +164,14 @@ def test_results_in_place_are_stored_if_asked(app, add):
     assert app.AsyncResult("a").state == "PENDING"
     assert app.AsyncResult("b").get(timeout=1) == 3
     assert isinstance(app.AsyncResult("c").result, TypeError)
+
+
+def test_a_request_in_place_has_limits_and_stamps(app: Any) -> None:
+    @app.task(bind=True, time_limit=60)
+    def tell(self: Any) -> Any:
+        request = self.request
+        return request.time_limit, request.soft_time_limit, request.stamped_headers, request.stamps
+
+    assert tell.apply().get() == (60, None, None, None)
+    stamped = tell.apply(soft_time_limit=5, stamped_headers=["tenant"], tenant="acme")
+    assert stamped.get() == (60, 5, ["tenant"], {"tenant": ["acme"]})

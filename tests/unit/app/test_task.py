@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import threading
+from typing import Any
 
 import pytest
 
@@ -274,3 +275,37 @@ def test_a_shadow_name_is_sent(app, sent):
 
     task.delay(1)
     assert sent()[0].headers["shadow"] == "shadow-1"
+
+
+def test_a_test_may_say_which_run_it_is(app: Any) -> None:
+    @app.task(bind=True)
+    def tell(self: Any) -> Any:
+        return self.request.id, self.request.retries, self.request.correlation_id
+
+    tell.push_request(id="one", retries=2)
+    tell.push_request({"id": "two"}, correlation_id="c")
+    assert (tell.run(), tell.request.called_directly) == (("two", 0, "c"), True)
+    tell.pop_request()
+    assert tell.run() == ("one", 2, None)
+    tell.pop_request()
+    assert tell.request.id is None
+    with pytest.raises(IndexError):
+        tell.pop_request()
+
+
+def test_a_method_may_be_wrapped_and_wrapped_anew(add: Any) -> None:
+    add.add_around("run", lambda run: lambda *args: run(*args) * 2)
+    assert add(1, 2) == 6
+    add.add_around("run", lambda run: lambda *args: run(*args) + 1)
+    assert add(1, 2) == 4
+
+
+def test_custom_states_are_stored_with_what_is_told_of_them(app: Any) -> None:
+    @app.task(bind=True)
+    def load(self: Any) -> None:
+        self.update_state(state="LOADING", meta={"done": 3})
+
+    load.apply(task_id="t-1", throw=True)
+    assert (app.AsyncResult("t-1").state, app.AsyncResult("t-1").info) == ("LOADING", {"done": 3})
+    load.update_state("t-2", "LOADING", {"done": 4}, traceback="a text")
+    assert app.AsyncResult("t-2").traceback == "a text"

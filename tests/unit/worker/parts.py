@@ -45,9 +45,7 @@ class Parts:
         self.ring: Ring = self.kit.ring
         self.child: Executor = self.kit.executors[0]
         self.verdicts = Verdicts(MetaCodec(), self.tasks, "w@host", Expiry(60.0, 60.0))
-        rows = [outcome.endings(outcome.AckRules(
-            one.acks_late, one.acks_on_failure, one.acks_on_timeout, bool(one.reject_on_worker_lost)))
-            for one in self.tasks.values()]
+        rows = [outcome.endings(outcome.rules_of(one)) for one in self.tasks.values()]
         self.settler = Settler(self.ring, rows, self.verdicts, max_deaths=max_deaths, expiry=Expiry(60.0, 60.0))
         self.revocations, self.rates = Revocations(self.ring), Rates(self.ring, list(self.tasks))
         self.decider = Decider(self.ring, self.verdicts, max_deaths, self.settler.orphans, self.revocations, self.rates)
@@ -63,6 +61,14 @@ class Parts:
         """Make messages with the tags 1, 2, ... claimable."""
         self.ring.stage(b"q", [(tag, deaths, content) for tag, content in enumerate(contents, 1)])
         self.ring.release()
+
+
+    def followed(self) -> Endings:
+        """Let a child follow up what is over."""
+        self.ring.release()
+        self.child.run_ready()
+        self.settler.collect()
+        return self.settler.take()
 
 
 def die_at_claim(kit: Kit, child: int = 0) -> None:

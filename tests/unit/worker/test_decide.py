@@ -14,6 +14,7 @@ import pytest
 
 from fastq.types import Endings, Message
 from fastq.worker.decide import bad_header, parse_time
+from fastq.worker.outcome import Outcome
 from tests.unit.worker.parts import Parts, message, meta_of, pack
 
 FUTURE = "2099-01-01T00:00:00+00:00"
@@ -152,10 +153,18 @@ def test_a_message_that_died_too_often_is_a_dead_letter(make: Callable[..., Part
     parts = make(max_deaths=2)
     assert parts.decide(message(**headers), deaths=1) == Endings()
     parts.ring.unstage()
-    endings = parts.decide(message(**headers), deaths=2)
+    assert parts.decide(message(**headers), deaths=2) == Endings()
+    endings = parts.followed()
     assert endings.dead == [(5, "poison: it killed 2 workers or children")]
-    meta = meta_of(endings)
-    assert (meta["status"], meta["result"]["exc_type"]) == ("FAILURE", "WorkerLostError")
+    [asked] = parts.kit.slow.asked
+    assert asked[:3] == ("follow", 0, Outcome.POISONED)     # told of, and not run again
+
+
+def test_a_poison_is_a_dead_letter_though_its_task_acks_early(make: Callable[..., Parts]) -> None:
+    parts = make()
+    assert parts.decide(message(task="soon"), deaths=3) == Endings()
+    assert parts.ring.early() == []
+    assert parts.followed().dead == [(5, "poison: it killed 3 workers or children")]
 
 
 def test_what_finds_no_room_goes_back(make: Callable[..., Parts]) -> None:

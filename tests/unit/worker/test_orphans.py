@@ -10,10 +10,10 @@ import pytest
 
 from fastq.types import UNCOUNTED, Endings, Message, Result
 from fastq.worker import orphans
-from fastq.worker.effects import pack_message, pack_result
+from fastq.worker.effects import pack_message, pack_result, pack_verdict
 from fastq.worker.orphans import Orphans, identity_of
 from fastq.worker.outcome import Ending, Outcome
-from tests.unit.worker.parts import Parts, die_at_claim, message, meta_of, pack
+from tests.unit.worker.parts import Parts, die_at_claim, message, pack
 
 NEW = 2**40
 """A tag of the next attachment."""
@@ -57,10 +57,10 @@ def test_a_message_whose_holder_vanished_comes_again_counted(
 
 def test_the_death_that_is_one_too_many_condemns_at_once(make: Callable[..., Parts]) -> None:
     parts = make(max_deaths=3)
-    endings = again(parts, message(), deaths=2)
+    assert again(parts, message(), deaths=2) == Endings()
+    endings = parts.followed()
     assert (endings.dead, endings.lost) == ([(NEW, "poison: it killed 3 workers or children")], [])
     assert endings.rows == {NEW: ("q", 3, message())}
-    assert meta_of(endings)["result"]["exc_type"] == "WorkerLostError"
 
 
 def test_what_can_never_run_is_a_dead_letter_however_it_came(make: Callable[..., Parts]) -> None:
@@ -130,8 +130,8 @@ def test_a_run_that_is_to_be_killed_keeps_its_sentence_under_its_new_tag(make: C
     parts.settler.cut_off()
     again(parts, message())
     parts.settler.bury(0, "child 0 was killed")
-    endings = parts.settler.take()
-    assert (endings.ack, meta_of(endings)["result"]["exc_type"]) == ([(NEW, NEW)], "TimeLimitExceeded")
+    assert parts.followed() == Endings(ack=[(NEW, NEW)])
+    assert parts.kit.slow.asked == [("follow", 0, Outcome.HARD_LIMIT, pack_verdict("2.5"))]
 
 
 # --- it ended meanwhile -----------------------------------------------------------------------------------------
@@ -257,7 +257,8 @@ def test_a_child_that_dies_while_the_broker_is_away_counts_one_death(make: Calla
     parts.settler.cut_off()
     assert parts.settler.bury(0, "child 0 was killed") == 1
     assert parts.settler.take() == Endings()
-    assert again(parts, message(), deaths=1).dead == [(NEW, "poison: it killed 2 workers or children")]
+    assert again(parts, message(), deaths=1) == Endings()
+    assert parts.followed().dead == [(NEW, "poison: it killed 2 workers or children")]
 
 
 def test_a_run_killed_by_its_limit_while_the_broker_is_away_has_failed(make: Callable[..., Parts]) -> None:
@@ -267,9 +268,19 @@ def test_a_run_killed_by_its_limit_while_the_broker_is_away_has_failed(make: Cal
     parts.settler.cut_off()
     parts.settler.condemn(0, 1, 2.5)
     parts.settler.bury(0, "child 0 was killed")
-    endings = parts.settler.take()
-    assert (endings.ack, meta_of(endings)["result"]["exc_type"]) == ([], "TimeLimitExceeded")
+    assert parts.followed() == Endings()
     assert again(parts, message()) == Endings(ack=[(NEW, NEW)])
+
+
+def test_a_run_that_is_over_and_waits_to_be_followed_up_is_known_when_its_message_comes_back(
+        make: Callable[..., Parts]) -> None:
+    parts = make(reject_on_worker_lost=False)
+    parts.release(message())
+    die_at_claim(parts.kit)
+    parts.settler.bury(0, "child 0 was killed")
+    parts.settler.cut_off()
+    assert again(parts, message()) == Endings()
+    assert parts.followed() == Endings(ack=[(NEW, NEW)])
 
 
 def test_what_is_let_go_while_the_broker_is_away_is_not_handed_back(make: Callable[..., Parts]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fastq.types import Endings, Message, Result
+from fastq.worker.effects import pack_verdict
 from fastq.worker.outcome import Outcome
 from tests.unit.worker.parts import Parts, die_at_claim, message, meta_of, pack
 
@@ -82,13 +83,45 @@ def test_the_last_death_condemns(make: Callable[..., Parts], caplog: pytest.LogC
     parts = make()
     parts.release(message(), deaths=2)
     die_at_claim(parts.kit)
-    logging.getLogger("celery").propagate, before = True, logging.getLogger("celery").propagate
     parts.settler.bury(0, "child 0 was killed")
-    logging.getLogger("celery").propagate = before
-    endings = parts.settler.take()
+    assert parts.settler.take() == Endings()     # not before a child has done what follows
+    endings = followed(parts)
     assert endings.dead == [(1, "poison: it killed 3 children, the last: child 0 was killed")]
-    assert meta_of(endings)["result"]["exc_type"] == "WorkerLostError"
     assert "goes to the dead letters: poison" in caplog.text
+
+
+def followed(parts: Parts) -> Endings:
+    """Let a child follow up what is over, and have it logged."""
+    celery = logging.getLogger("celery")
+    celery.propagate, before = True, celery.propagate
+    endings = parts.followed()
+    celery.propagate = before
+    return endings
+
+
+def test_what_is_over_is_acked_when_a_child_has_followed_it_up(make: Callable[..., Parts]) -> None:
+    parts = make(reject_on_worker_lost=False)
+    parts.release(message())
+    die_at_claim(parts.kit)
+    parts.settler.bury(0, "child 0 was killed")
+    assert parts.settler.take_back() == 0       # its run is over: it is no work to give back
+    assert followed(parts) == Endings(ack=[(1, 1)])
+    assert parts.kit.slow.asked == [("follow", 0, Outcome.LOST, pack_verdict("child 0 was killed"))]
+    assert parts.ring.in_hand == 0
+
+
+def test_a_child_that_dies_while_it_follows_up_is_not_followed(make: Callable[..., Parts]) -> None:
+    for deaths, dead in ((0, []), (2, [(1, "poison: it killed 3 children, the last: child 0 was killed")])):
+        parts = make(reject_on_worker_lost=deaths > 0)
+        parts.release(message(), deaths=deaths)
+        die_at_claim(parts.kit)
+        parts.settler.bury(0, "child 0 was killed")
+        die_at_claim(parts.kit)
+        parts.settler.bury(0, "child 0 was killed again")
+        endings = parts.settler.take()
+        assert (endings.ack, endings.dead, endings.lost) == ([] if dead else [(1, 1)], dead, [])
+        assert meta_of(endings)["result"]["exc_type"] == "WorkerLostError"
+        assert parts.ring.in_hand == 0
 
 
 def test_a_lost_run_that_is_not_to_go_back_fails(make: Callable[..., Parts]) -> None:
@@ -96,6 +129,7 @@ def test_a_lost_run_that_is_not_to_go_back_fails(make: Callable[..., Parts]) -> 
     parts.release(message())
     die_at_claim(parts.kit)
     parts.settler.bury(0, "child 0 was killed")
+    parts.settler.conclude()
     endings = parts.settler.take()
     assert (endings.ack, endings.lost, endings.dead) == ([(1, 1)], [], [])
     assert meta_of(endings)["result"]["exc_message"] == ["child 0 was killed"]
@@ -106,6 +140,7 @@ def test_an_early_acked_run_that_was_lost_fails(make: Callable[..., Parts]) -> N
     parts.release(message(task="soon"))
     die_at_claim(parts.kit)
     parts.settler.bury(0, "child 0 was killed")
+    parts.settler.conclude(early=True)
     endings = parts.settler.take()
     assert (endings.ack, endings.lost, meta_of(endings)["status"]) == ([], [], "FAILURE")
 
@@ -117,6 +152,7 @@ def test_a_condemned_run_fails_by_its_limit_and_is_no_death(make: Callable[..., 
     assert parts.settler.condemn(0, 1, 2.5)
     assert not parts.settler.condemn(0, 1, 2.5)     # said once
     parts.settler.bury(0, "child 0 was killed")
+    parts.settler.conclude()
     endings = parts.settler.take()
     assert (endings.ack, endings.lost, meta_of(endings)["result"]["exc_type"]) == ([(1, 1)], [], "TimeLimitExceeded")
 

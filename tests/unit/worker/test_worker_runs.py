@@ -172,7 +172,7 @@ def test_a_failure_that_is_not_acked_is_a_dead_letter(make_project: Make) -> Non
     project = start(make_project)
     project.tasks.kept.delay()
     project.wait_for(lambda: project.dead)
-    assert project.dead[0].reason == "raised"
+    assert project.dead[0].reason == "raised unexpected: ValueError('kept')"
 
 
 def test_early_acked_tasks_run_once_and_store_their_results(make_project: Make) -> None:
