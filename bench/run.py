@@ -15,7 +15,7 @@ from typing import IO
 
 from rich.console import Console
 
-from fastq.bench import core, drain, enqueue, future, idle, imports, latency, leak, length, memory, startup
+from fastq.bench import core, drain, enqueue, future, idle, imports, latency, leak, length, memory, result, startup
 from fastq.bench.broker import BROKERS, EMBEDDED
 from fastq.bench.plot import draw
 from fastq.bench.question import NotOffered, Plan, Question, TrialFailed
@@ -26,7 +26,7 @@ from fastq.bench.table import show
 
 QUESTIONS: dict[str, Question] = {
     module.QUESTION.name: module.QUESTION
-    for module in (enqueue, drain, latency, future, memory, leak, idle, startup, imports, length, core)
+    for module in (enqueue, drain, result, latency, future, memory, leak, idle, startup, imports, length, core)
 }
 
 

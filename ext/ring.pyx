@@ -21,6 +21,7 @@ cdef extern from "string.h" nogil:
 
 from debug cimport FASTQ_DEBUG
 from effects cimport EFFECT_PUBLISH, EFFECT_REASON, EFFECT_RESULT
+from isotime cimport iso_seconds
 from rows cimport ROW_MARKED_BIT, ROW_REDELIVERED_BIT, Row, row_next
 from scan cimport (
     SCAN_BAD_ETA, SCAN_BAD_EXPIRES, SCAN_BAD_OTHER, SCAN_BAD_RETRIES, SCAN_BAD_TIMELIMIT, SCAN_V1, Scan, Span,
@@ -56,6 +57,15 @@ cdef enum:                      # why a message needs a decision; the same numbe
     ODD_UNCOUNTED = 9
     ODD_REVOKED = 10            # or perhaps: somebody revoked it, or tasks that are stamped
     ODD_RATE = 11
+    ODD_LATER = 12              # no decision, in fact: the broker keeps it until it is due
+
+cdef struct When:               # what `put` is told of the time, and what it finds out
+    bint is_decided             # eta, expiry and deaths are not asked again
+    bint can_wait               # a message may be for later
+    double now                  # Unix seconds; 0: unknown
+    double due
+    double expires_at           # 0: never
+
 
 cdef struct TaskRow:
     const unsigned char* name
@@ -77,6 +87,12 @@ cdef inline uint32_t hash_name(const unsigned char* p, uint32_t n) noexcept nogi
     for i in range(n):
         h = (h ^ p[i]) * 16777619u
     return h
+
+
+cdef inline bint reads_time(Span span, double now, double* seconds) noexcept nogil:
+    # Whether there is a clock to compare it with, and it is a time of the usual form, or none: 0 then.
+    seconds[0] = 0.0
+    return span.p == NULL or (now != 0.0 and iso_seconds(span.p, span.n, seconds))
 
 
 cdef inline bint is_text(Span span, const char* text, uint32_t n) noexcept nogil:
@@ -273,26 +289,32 @@ cdef class Ring:
         """Deliveries released and not yet claimed."""
         return fq_load64(&self.ring.tail) - fq_load64(&self.ring.head)
 
-    def stage(self, bytes queue, rows) -> list:
+    def stage(self, bytes queue, rows, double now=0.0, list later=None) -> list:
         """Copy a batch into slots; return the rows that need a decision as (why, tag, deaths, content).
 
-        All or nothing: when it raises, nothing of the batch is staged.
+        *now* is Unix seconds: a time in the headers is compared with it; without it such a message needs a decision.
+        What is not due yet goes into *later*, if given, as (tag, Unix seconds). All or nothing: when it raises, nothing
+        of the batch is staged.
         """
         cdef list odd = []
         cdef uint32_t before = self.staged_n
+        cdef Py_ssize_t noted = 0 if later is None else len(later)
         try:
             if PyObject_CheckBuffer(rows):
-                self.stage_packed(queue, rows, odd)
+                self.stage_packed(queue, rows, odd, now, later)
             else:
-                self.stage_tuples(queue, rows, odd)
+                self.stage_tuples(queue, rows, odd, now, later)
         except BaseException:
             while self.staged_n > before:
                 self.staged_n -= 1
                 self.free_slot(self.staged[self.staged_n])
+            if later is not None:
+                del later[noted:]
             raise
         return odd
 
-    cdef int stage_tuples(self, bytes queue, rows, list odd) except -1:
+    cdef int stage_tuples(self, bytes queue, rows, list odd, double now, list later) except -1:
+        cdef When when = When(False, later is not None, now, 0.0, 0.0)
         cdef uint32_t deaths
         cdef char* p
         cdef Py_ssize_t n
@@ -300,20 +322,24 @@ cdef class Ring:
         for tag, counted, content in rows:
             deaths = counted
             PyBytes_AsStringAndSize(content, &p, &n)
-            why = self.put(queue, tag, &deaths, False, <const unsigned char*>p, n, False, 0.0)
-            if why:
+            why = self.put(queue, tag, &deaths, False, <const unsigned char*>p, n, &when)
+            if why == ODD_LATER:
+                later.append((tag, when.due))
+            elif why:
                 odd.append((why, tag, deaths, content))
         return 0
 
-    cdef int stage_packed(self, bytes queue, rows, list odd) except -1:
+    cdef int stage_packed(self, bytes queue, rows, list odd, double now, list later) except -1:
         cdef Py_buffer view
         PyObject_GetBuffer(rows, &view, PyBUF_SIMPLE)
         try:
-            return self.stage_records(queue, <const unsigned char*>view.buf, view.len, odd)
+            return self.stage_records(queue, <const unsigned char*>view.buf, view.len, odd, now, later)
         finally:
             PyBuffer_Release(&view)
 
-    cdef int stage_records(self, bytes queue, const unsigned char* start, Py_ssize_t size, list odd) except -1:
+    cdef int stage_records(self, bytes queue, const unsigned char* start, Py_ssize_t size, list odd, double now,
+                           list later) except -1:
+        cdef When when = When(False, later is not None, now, 0.0, 0.0)
         cdef const unsigned char* p = start
         cdef const unsigned char* end = start + size
         cdef const unsigned char* after
@@ -327,8 +353,10 @@ cdef class Ring:
             deaths = row.flags & <uint32_t>1 << UNCOUNTED_BIT
             if row.flags & ~(deaths | <uint32_t>1 << ROW_MARKED_BIT):
                 raise FrameError(f"the record at byte {p - start} of a batch has unknown flags {row.flags:#x}")
-            why = self.put(queue, row.tag, &deaths, True, row.content, row.n, False, 0.0)
-            if why:
+            why = self.put(queue, row.tag, &deaths, True, row.content, row.n, &when)
+            if why == ODD_LATER:
+                later.append((row.tag, when.due))
+            elif why:
                 odd.append((why, row.tag, deaths, PyBytes_FromStringAndSize(<const char*>row.content, row.n)))
             p = after
         return 0
@@ -336,8 +364,9 @@ cdef class Ring:
     def stage_one(self, bytes queue, uint64_t tag, uint32_t deaths, bytes content not None,
                   double expires_at=0.0) -> int:
         """Stage a message that was decided upon: its eta, expiry and deaths are not asked again."""
+        cdef When when = When(True, False, 0.0, 0.0, expires_at)
         return self.put(queue, tag, &deaths, False, <const unsigned char*>PyBytes_AS_STRING(content),
-                        PyBytes_GET_SIZE(content), True, expires_at)
+                        PyBytes_GET_SIZE(content), &when)
 
     def stage_verdict(self, bytes queue, uint64_t tag, uint32_t deaths, bytes content not None, int outcome,
                       bytes effects, bint acked, double hard_s) -> int:
@@ -362,7 +391,7 @@ cdef class Ring:
         return 0
 
     cdef int put(self, bytes queue, uint64_t tag, uint32_t* deaths, bint packed, const unsigned char* p,
-                 Py_ssize_t n, bint decided, double expires_at) except -1:
+                 Py_ssize_t n, When* when) except -1:
         # Into a slot, or why not. The deaths of a packed row stand in its content: they are added to *deaths.
         cdef Scan scan
         cdef uint32_t task, number
@@ -381,15 +410,18 @@ cdef class Ring:
             return ODD_BAD_HEADER
         if deaths[0] >> UNCOUNTED_BIT:
             return ODD_UNCOUNTED
-        if not decided:
+        if not when.is_decided:
             if deaths[0] >= self.max_deaths:
                 return ODD_DEATHS
             if self.is_revoked(&scan, p):
                 return ODD_REVOKED
-            if scan.eta.p != NULL:
+            if not reads_time(scan.eta, when.now, &when.due):
                 return ODD_ETA
-            if scan.expires.p != NULL:
+            if (not reads_time(scan.expires, when.now, &when.expires_at)
+                    or (scan.expires.p != NULL and when.expires_at <= when.now)):
                 return ODD_EXPIRES
+            if when.due > when.now:
+                return ODD_LATER if when.can_wait else ODD_ETA
             if self.rows[task].is_rated:
                 return ODD_RATE
         if self.free_n == 0:
@@ -397,7 +429,7 @@ cdef class Ring:
         row = &self.rows[task]
         number = self.free_list[self.free_n - 1]
         slot = ring_slot(self.ring, number)
-        slot.tag, slot.task, slot.deaths, slot.expires_at = tag, task, deaths[0], expires_at
+        slot.tag, slot.task, slot.deaths, slot.expires_at = tag, task, deaths[0], when.expires_at
         slot.hard_s = row.hard_s if isnan(scan.hard_s) else scan.hard_s
         slot.soft_s = row.soft_s if isnan(scan.soft_s) else scan.soft_s
         slot.ignore_result = scan.ignore_result
@@ -673,7 +705,10 @@ cdef class Ring:
         return found
 
     def holding(self) -> list:
-        """All that waits or runs: (child or -1, task row, tag, seconds since its start, queue, content)."""
+        """All that waits or runs: (child or -1, task row, tag, seconds since its start, queue, content).
+
+        Not among it is what is over, and waits for a child to follow it up.
+        """
         cdef uint32_t i, phase
         cdef Slot* slot
         cdef uint64_t state
@@ -683,7 +718,7 @@ cdef class Ring:
             slot = ring_slot(self.ring, i)
             state = fq_load64(&slot.state)
             phase = state_phase(state)
-            if phase == SLOT_READY or phase == SLOT_CLAIMED:
+            if (phase == SLOT_READY or phase == SLOT_CLAIMED) and not slot.flags & SLOT_VERDICT:
                 queue, _, content = self.row_of(slot)
                 child = <int>state_child(state) if phase == SLOT_CLAIMED else -1
                 found.append((child, slot.task, slot.tag, ran_s(slot), queue, content))

@@ -76,7 +76,8 @@ class Endings:
     """How deliveries leave the worker, and what leaves with them, all in one step of the transport.
 
     ``ack`` and ``back`` hold inclusive runs ``(first_tag, last_tag)`` of consecutive tags that this
-    worker holds. ``lost`` goes back with one more death counted. ``rows`` holds (queue, deaths,
+    worker holds. ``lost`` goes back with one more death counted. ``later`` holds (tag, Unix seconds) of what is
+    to come again when it is due: only for transports that can do that (`Caps.defers`). ``rows`` holds (queue, deaths,
     content) by tag, of what does not end in an ack: for transports that keep no content.
     """
 
@@ -84,12 +85,13 @@ class Endings:
     back: list[tuple[int, int]] = field(default_factory=list)
     lost: list[int] = field(default_factory=list)
     dead: list[tuple[int, str]] = field(default_factory=list)
+    later: list[tuple[int, float]] = field(default_factory=list)
     publish: list[Message] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
     rows: dict[int, tuple[str, int, bytes]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.ack or self.back or self.lost or self.dead or self.publish or self.results)
+        return bool(self.ack or self.back or self.lost or self.dead or self.later or self.publish or self.results)
 
 
 Rows = Sequence[tuple[int, int, bytes]]

@@ -21,7 +21,7 @@ app.conf.broker_transport_options = {
     "control_folder": f"{FOLDER}/control",
     "polling_interval": 0.001,
 }
-call, mark, ask, call_later = furnish(app)
+call, mark, ask, call_later, answers = furnish(app)
 
 
 def backlog() -> int:

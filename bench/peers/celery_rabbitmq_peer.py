@@ -20,4 +20,4 @@ app.conf.update(
     # Celery can delay a task in the broker only where the exchange is not a direct one.
     task_default_exchange_type="topic" if QUORUM else "direct",
 )
-call, mark, ask, call_later = furnish(app)
+call, mark, ask, call_later, _ = furnish(app)

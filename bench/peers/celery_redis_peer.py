@@ -14,7 +14,7 @@ URL = os.environ["BENCH_BROKER_URL"]
 
 app = Celery("bench", broker=URL, backend=URL)
 app.conf.task_acks_late = os.environ["BENCH_ACKS_LATE"] == "1"
-call, mark, ask, call_later = furnish(app)
+call, mark, ask, call_later, answers = furnish(app)
 
 
 def backlog() -> int:

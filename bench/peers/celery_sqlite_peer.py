@@ -23,7 +23,7 @@ def use_wal(connection: Any, _record: Any) -> None:
 
 # It polls once a second: the transport hands `polling_interval`, as any option, to create_engine, which refuses it.
 app = Celery("bench", broker=f"sqla+sqlite:///{FOLDER}/celery.db", backend=f"db+sqlite:///{FOLDER}/results.db")
-call, mark, ask, call_later = furnish(app)
+call, mark, ask, call_later, answers = furnish(app)
 
 
 def backlog() -> int:

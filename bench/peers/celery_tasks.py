@@ -10,11 +10,12 @@ from bell import ring
 from celery import Celery
 
 HOUR_S = 3600
-Calls = tuple[Callable[[], object], Callable[[str], object], Callable[[], None], Callable[[], object]]
+Calls = tuple[Callable[[], object], Callable[[str], object], Callable[[], None], Callable[[], object],
+              Callable[[int], None]]
 
 
 def furnish(app: Celery) -> Calls:
-    """Set *app* up for speed, give it its tasks, and return how to call, mark, ask and call later (see produce.py)."""
+    """Set *app* up for speed, give it its tasks, and return how to call and so on, in the order of produce.py."""
     app.conf.update(
         task_ignore_result=True,
         worker_prefetch_multiplier=256,
@@ -42,4 +43,8 @@ def furnish(app: Celery) -> Calls:
     def call_later() -> object:
         return noop.apply_async(countdown=HOUR_S)
 
-    return noop.delay, marker.delay, ask, call_later
+    def answers(n: int) -> None:
+        for _ in range(n):
+            answer.delay()
+
+    return noop.delay, marker.delay, ask, call_later, answers

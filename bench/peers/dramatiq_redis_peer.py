@@ -46,6 +46,11 @@ call = noop.send
 mark = marker.send
 
 
+def answers(n: int) -> None:
+    for _ in range(n):
+        answer.send()
+
+
 def call_later() -> None:
     noop.send_with_options(delay=HOUR_MS)
 

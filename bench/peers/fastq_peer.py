@@ -55,6 +55,10 @@ def fail(n: int) -> None:
     deep.starmap_delay(repeat((29,), n))
 
 
+def answers(n: int) -> None:
+    answer.starmap_delay(repeat((), n))
+
+
 def call_later() -> None:
     noop.apply_async(countdown=HOUR_S)
 

@@ -8,6 +8,7 @@ Prints one JSON object. MODULE is a file of this folder and offers what its syst
     call_later()    enqueue a no-op task that is due in an hour
     flush()         wait until all that was enqueued is stored, where a call returns before
     mark(name)      enqueue a task that rings the bell with that name
+    answers(n)      enqueue n tasks whose results are stored, by its documented bulk way if it has one
     ask()           enqueue a task and wait for its result
     backlog()       how many messages are stored and not finished
     fail(n)         enqueue n tasks that raise from 30 frames down, in bulk
@@ -81,24 +82,29 @@ def bulk(peer: ModuleType, n: int) -> dict[str, float]:
 def fill(peer: ModuleType, n: int, behind: int = 0) -> dict[str, float]:
     """Queue a first mark, n tasks with a mark in their middle, a last mark, and some more tasks behind it."""
     many = getattr(peer, "call_many", None) or (lambda count: call_each(peer, count))
+    return timed(lambda: between(peer, many, n, behind))
 
-    def work() -> None:
-        peer.mark("first")
-        next_tick()
-        many(n // 2)
-        next_tick()
-        if n >= ORDERED:
-            peer.mark("middle")
-            next_tick()
-        many(n - n // 2)
-        next_tick()
-        peer.mark("last")
-        if behind:
-            next_tick()
-            many(behind)
-        flush(peer)
 
-    return timed(work)
+def fill_answers(peer: ModuleType, n: int) -> dict[str, float]:
+    """The same with tasks whose results are stored."""
+    return timed(lambda: between(peer, peer.answers, n))
+
+
+def between(peer: ModuleType, many: Callable[[int], Any], n: int, behind: int = 0) -> None:
+    peer.mark("first")
+    next_tick()
+    many(n // 2)
+    next_tick()
+    if n >= ORDERED:
+        peer.mark("middle")
+        next_tick()
+    many(n - n // 2)
+    next_tick()
+    peer.mark("last")
+    if behind:
+        next_tick()
+        many(behind)
+    flush(peer)
 
 
 def next_tick() -> None:
@@ -172,6 +178,7 @@ OPERATIONS: dict[str, tuple[Callable[..., dict[str, Any]], str]] = {
     "enqueue": (enqueue, "call"),
     "bulk": (bulk, "call_many"),
     "fill": (fill, "mark"),
+    "fill_answers": (fill_answers, "answers"),
     "mark": (mark, "mark"),
     "ahead": (ahead, "call_later"),
     "latency": (latency, "ask"),

@@ -26,6 +26,7 @@ COMMANDS = {
     "inspect": "Ask the workers that run.",
     "control": "Tell them: revoke, terminate, limit, stop.",
     "purge": "Drop the messages that wait in queues.",
+    "handover": "Give Celery's workers on Redis what only fastq's read.",
     "report": "Print what a bug report needs.",
     "bench": "Measure this machine, beside the peers that are installed.",
     "demo": "Index the standard library with two children and kill one.",

@@ -27,6 +27,8 @@ class Caps(NamedTuple):
     """The low number is the urgent one, as kombu has it on Redis: the opposite of RabbitMQ."""
     routes: bool = False
     """It has exchanges; without, a message goes straight to its queue, whatever exchange was named."""
+    defers: bool = False
+    """A delivery that is not due yet becomes a future message in the broker, by its tag: Endings.later."""
     future_grain_s: float = 0.0
     """Future messages come out up to so much late."""
 

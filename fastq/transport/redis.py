@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from fastq.exceptions import ConnectionLost, LeaseLost, TransportError
-from fastq.transport import redis_dead, redis_lease, redis_stat
+from fastq.transport import redis_dead, redis_hand_over, redis_lease, redis_stat
 from fastq.transport.base import Caps
 from fastq.transport.redis_desk import Desk
 from fastq.transport.redis_ears import Poller
@@ -68,7 +68,7 @@ class RedisTransport:
         self.tag_bits = 0
         """What the tags of deliveries have besides; for whoever joins several transports."""
         self.caps = Caps(stores_results=True, pushes=True, has_leases=True, routes=True, ranks=len(self._keys.steps),
-                         serves_low_first=True)
+                         serves_low_first=True, defers=True)
         self._closed = False
         self._number = 0
         connect = partial(self._way.connect, name=options.client_name)
@@ -218,6 +218,11 @@ class RedisTransport:
         """Put dead messages back in their queues (`replay`), or drop them; returns how many."""
         with self._looking() as (link, names):
             return redis_dead.resolve(link, self._keys, names, ids, replay=replay)
+
+    def hand_over(self, queue: str) -> redis_hand_over.HandedOver:
+        """Put what only fastq's workers read into the lists of *queue*. Raises StillServed while one serves it."""
+        with self._looking() as (link, _):
+            return redis_hand_over.hand_over(link, self._keys, queue)
 
     # -- the end -------------------------------------------------------------------------------
 

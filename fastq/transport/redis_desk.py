@@ -112,19 +112,20 @@ class Desk:
     def _accept(self, endings: Endings) -> None:
         lost = [(tag, tag) for tag in endings.lost]
         dead = [(tag, tag) for tag, _ in endings.dead]
-        for runs in (endings.ack, endings.back, lost, dead):
+        later = [(tag, tag) for tag, _ in endings.later]
+        for runs in (endings.ack, endings.back, lost, dead, later):
             self.held.check(runs)
         said = self._packer.endings(endings)
         if endings.publish:
             self._make_known({message.queue for message in endings.publish if not message.exchange})
-        for first, last in (*endings.ack, *endings.back, *lost, *dead):
+        for first, last in (*endings.ack, *endings.back, *lost, *dead, *later):
             self._let_go(first, last)
         self._outbox.extend(said)
         self._lost.update((tag, endings.rows[tag][1] + 1) for tag in endings.lost)
         if endings.back:
             self._put_aside()
-        for over in (endings.ack, endings.back, endings.lost, endings.dead, endings.publish, endings.results,
-                     endings.rows):
+        for over in (endings.ack, endings.back, endings.lost, endings.dead, endings.later, endings.publish,
+                     endings.results, endings.rows):
             over.clear()
 
     def _make_known(self, queues: set[str]) -> None:

@@ -37,7 +37,7 @@ class Keeper:
             try:
                 if link is None or not link.is_open:
                     link = self._connect(self._lease_s / 3, 2)
-                KEEP.call(link, [self._lanes.lives, self._lanes.graves],
+                KEEP.call(link, [self._lanes.lives, self._lanes.graves, *self._lanes.movers],
                           [self._lanes.life, int(self._lease_s * 1000), 0])
             except TransportError as error:
                 if "LEASELOST" in str(error):

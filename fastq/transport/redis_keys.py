@@ -7,6 +7,7 @@
 ``_kombu.binding_deadlines``                   zset     exchange -> ms after which its table may be swept
 ``fastq.queues``                               set      every queue that was seen
 ``fastq.future.<queue>``                       zset     ``<list key>\\n<envelope>`` -> ms when it is due
+``fastq.mover.<queue>``                        string   there while a worker moves what falls due
 ``fastq.trial.<queue>``                        list     messages one death short of the limit: each is run alone
 ``fastq.dead.<queue>``                         zset     dead letters by number; redis_dead.py has their form
 ``fastq.dead.id``                              string   number of the last dead letter
@@ -32,8 +33,8 @@ from fastq.exceptions import ConfigError
 
 SEP = "\x06\x16"
 STEPS = (0, 3, 6, 9)
-FARTHEST_S = 1e11
-"""No message may be due later than this, in Unix seconds: in some three thousand years."""
+FARTHEST_S = 3e11
+"""No message may be due later than this, in Unix seconds: no `datetime` is."""
 
 
 def due_ms(run_at: float) -> int:
@@ -171,3 +172,7 @@ class Keys(NamedTuple):
     def future(self, queue: str) -> bytes:
         """What is not due yet."""
         return f"{self.prefix}fastq.future.{self._named(queue)}".encode()
+
+    def mover(self, queue: str) -> bytes:
+        """There while a worker moves what falls due."""
+        return f"{self.prefix}fastq.mover.{self._named(queue)}".encode()

@@ -23,6 +23,8 @@ class Lanes:
         self.trials = [keys.trial(queue) for queue in self.queues]
         self.futures = [keys.future(queue) for queue in self.queues]
         self.inboxes = [keys.inbox(life, lane) for lane in range(len(self.queues))]
+        # On a cluster there is nobody else who could want them in the list.
+        self.movers = [] if keys.tag else [keys.mover(queue) for queue in self.queues]
         self.lives, self.graves, self.queues_key = keys.lives, keys.graves, keys.queues
         self.life_key, self.held_key = keys.life(life), keys.held(life)
         self.fixed = (self.lives, self.life_key, self.held_key, keys.dead_id, keys.dead(self.queues[0]), *self.lists,

@@ -37,13 +37,16 @@ PIECE = 200
 def begin(link: Link, lanes: Lanes, lease_s: float) -> None:
     """Give a life its lease. Raises TransportError."""
     arguments: list[Argument] = [lanes.life, int(lease_s * 1000), len(lanes.queues), *lanes.queues, *lanes.all]
-    ATTACH.call(link, [lanes.lives, lanes.life_key, lanes.queues_key], arguments)
+    ATTACH.call(link, [lanes.lives, lanes.life_key, lanes.queues_key, *lanes.movers], arguments)
 
 
 def leave(link: Link, lanes: Lanes) -> int:
     """End a life: all that it holds is next in line again. Returns how many messages, -1 when it was over."""
     keys = [lanes.lives, lanes.life_key, lanes.held_key, *lanes.inboxes, *lanes.all]
     count = LEAVE.call(link, keys, [lanes.life, int(CLOSED_S * 1000), len(lanes.inboxes)])
+    if lanes.movers:
+        # Other workers of these queues say so again when they next renew their leases.
+        link.call("DEL", *lanes.movers)
     return count if isinstance(count, int) else -1
 
 
@@ -92,7 +95,8 @@ class Lease:
         judges = time.monotonic() >= self._judges_from
         self._is_answered = False
         lanes = self._desk.lanes
-        line.start(self._renewal(Ask.of(KEEP, [lanes.lives, lanes.graves], [lanes.life, self._lease_ms, int(judges)])))
+        line.start(self._renewal(Ask.of(KEEP, [lanes.lives, lanes.graves, *lanes.movers],
+                                        [lanes.life, self._lease_ms, int(judges)])))
 
     def _ask_start(self) -> Errand:
         self._started_ms = 0

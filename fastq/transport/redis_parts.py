@@ -34,7 +34,8 @@ class Parts:
     def __init__(self, endings: Endings, names: Mapping[int, str]) -> None:
         self._numbers = {name: number for number, name in names.items()}
         self._parts: dict[str, Endings] = {}
-        tags = [first for first, _ in (*endings.ack, *endings.back)] + endings.lost + [tag for tag, _ in endings.dead]
+        tags = [first for first, _ in (*endings.ack, *endings.back)] + endings.lost
+        tags += [tag for tag, _ in (*endings.dead, *endings.later)]
         for tag in tags:
             if tag >> MEMBER_BIT not in names:
                 raise NotHeld(f"delivery {tag} is not held here; it ended, or is another's now")
@@ -46,10 +47,12 @@ class Parts:
             self.of(names[tag >> MEMBER_BIT]).lost.append(tag & _OWN)
         for tag, reason in endings.dead:
             self.of(names[tag >> MEMBER_BIT]).dead.append((tag & _OWN, reason))
+        for tag, run_at in endings.later:
+            self.of(names[tag >> MEMBER_BIT]).later.append((tag & _OWN, run_at))
         for tag, row in endings.rows.items():
             if tag >> MEMBER_BIT in names:
                 self.of(names[tag >> MEMBER_BIT]).rows[tag & _OWN] = row
-        for over in (endings.ack, endings.back, endings.lost, endings.dead, endings.rows):
+        for over in (endings.ack, endings.back, endings.lost, endings.dead, endings.later, endings.rows):
             over.clear()
 
     def of(self, name: str) -> Endings:
@@ -69,6 +72,7 @@ class Parts:
             endings.back += [(first | bits, last | bits) for first, last in part.back]
             endings.lost += [tag | bits for tag in part.lost]
             endings.dead += [(tag | bits, reason) for tag, reason in part.dead]
+            endings.later += [(tag | bits, run_at) for tag, run_at in part.later]
             endings.publish += part.publish
             endings.rows.update({tag | bits: row for tag, row in part.rows.items()})
 

@@ -14,10 +14,14 @@ from fastq._ext.envelope import scan
 from fastq.exceptions import Undeliverable
 from fastq.transport.redis_binding import Binding, Command, declare, expiry_ms, parse_table
 from fastq.transport.redis_keys import Keys, due_ms
+from fastq.transport.redis_script import Script
 from fastq.wire.entity import Queue
 
 TABLE_S = 5.0
 """How long the bindings of an exchange are known without asking again."""
+
+LATER = Script.named("later").lean
+"""Brought along by each message: a producer need not know whether the server has forgotten it."""
 
 Ask = Callable[[Sequence[Command]], list[object]]
 """Sends commands and returns their replies; raises for an error reply."""
@@ -26,13 +30,15 @@ Ask = Callable[[Sequence[Command]], list[object]]
 class Place(NamedTuple):
     """Where one message goes: to all of *lists*, or for each to the set in *future*, due at *score*, or to a *channel*.
 
-    *expiring* are the lists that have to live *expires_ms* longer from now.
+    With *movers* to the set only if that key is there: else perhaps nobody moves what falls due out of it. *expiring*
+    are the lists that have to live *expires_ms* longer from now.
     """
 
     lists: Sequence[bytes] = ()
     channel: bytes = b""
     future: Sequence[bytes] = ()
     score: int = 0
+    movers: Sequence[bytes] = ()
     expiring: Sequence[bytes] = ()
     expires_ms: int = 0
 
@@ -45,6 +51,9 @@ class Place(NamedTuple):
         """What stores *envelope* there."""
         if self.channel:
             return [("PUBLISH", self.channel, envelope)]
+        if self.movers:
+            return [("EVAL", LATER, 3, mover, future, key, self.score, envelope)
+                    for mover, future, key in zip(self.movers, self.future, self.lists, strict=True)]
         if self.future:
             return [("ZADD", future, self.score, b"%b\n%b" % (key, envelope))
                     for future, key in zip(self.future, self.lists, strict=True)]
@@ -86,10 +95,13 @@ class Routes:
         queues = self.bound_queues(ask, exchange, queue) if exchange else [queue]
         self.declare(ask, queues)
         lists = [self.keys.list_of(name, priority) for name in queues]
-        # Whoever reads an ETA waits for it: Celery's workers know of no other way. They are not to be met on a cluster.
-        if run_at is not None and (self.keys.tag or not scan(content)["eta"]):
-            return Place(lists, future=[self.keys.future(name) for name in queues], score=due_ms(run_at))
         expiring = [name for name in queues if self._expiries[name] is not None]
+        if run_at is not None:
+            # Whoever reads an ETA waits for it, and Celery's workers know of no other way. On a cluster there are none.
+            says_so = not self.keys.tag and bool(scan(content)["eta"])
+            if not (says_so and expiring):
+                return Place(lists, future=[self.keys.future(name) for name in queues], score=due_ms(run_at),
+                             movers=[self.keys.mover(name) for name in queues] if says_so else ())
         if expiring:
             return Place(lists, expiring=[key for name in expiring for key in self.keys.lists_of(name)],
                          expires_ms=min(self._expiries[name] or 0 for name in expiring))

@@ -32,6 +32,11 @@ class Script:
         self.text = text.encode()
         self.digest = sha1(self.text, usedforsecurity=False).hexdigest()
 
+    @property
+    def lean(self) -> bytes:
+        """The text without comments, for a command that brings it along: EVAL."""
+        return b"\n".join(line for line in self.text.split(b"\n") if not line.startswith(b"--"))
+
     @classmethod
     @cache
     def named(cls, *names: str) -> Script:

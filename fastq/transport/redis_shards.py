@@ -54,7 +54,8 @@ class ShardedTransport:
     is_choked = False
 
     def __init__(self, seeds: Way, keys: Keys, options: RedisOptions) -> None:
-        self.caps = Caps(pushes=True, has_leases=True, routes=True, ranks=len(keys.steps), serves_low_first=True)
+        self.caps = Caps(pushes=True, has_leases=True, routes=True, ranks=len(keys.steps), serves_low_first=True,
+                         defers=True)
         self._cluster = Cluster(seeds)
         self._keys = keys
         self._options = options

@@ -34,7 +34,7 @@ class Turn:
     credit: int
     tries_suspect: bool
     makes_work: bool
-    """It puts messages into lists, perhaps our own."""
+    """It puts messages where they can be taken from, perhaps by ourselves."""
 
 
 @dataclass(slots=True)
@@ -49,17 +49,18 @@ class Outbox:
     dead: list[tuple[int, bytes, str]] = field(default_factory=list)
     published: list[tuple[bytes, Argument, bytes]] = field(default_factory=list)
     results: list[tuple[bytes, Argument, bytes]] = field(default_factory=list)
+    later: list[tuple[int, int]] = field(default_factory=list)
 
     @property
     def is_urgent(self) -> bool:
         """Whether somebody waits for what is in it; what was adopted is safe where it is."""
         return bool(self.acked or self.back or self.lost or self.dead or self.published or self.results
-                    or self.unknown)
+                    or self.later or self.unknown)
 
     @property
     def makes_work(self) -> bool:
-        """Whether it puts messages into lists, perhaps our own."""
-        return bool(self.back or self.lost or self.published)
+        """Whether it puts messages where they can be taken from, perhaps by ourselves."""
+        return bool(self.back or self.lost or self.published or self.later)
 
     def extend(self, other: Outbox) -> None:
         """Say what *other* says as well."""
@@ -68,6 +69,7 @@ class Outbox:
         self.dead += other.dead
         self.published += other.published
         self.results += other.results
+        self.later += other.later
 
     def __str__(self) -> str:
         return f"{len(self.published)} messages that tasks sent and {len(self.results)} results are lost"
@@ -88,6 +90,7 @@ class Outbox:
         _append(groups, [(tag, place(key), about) for tag, key, about in self.dead])
         _append(groups, [(place(key), when, said) for key, when, said in self.published])
         _append(groups, [(place(key), ttl, document) for key, ttl, document in self.results])
+        _append(groups, self.later)
         return SCRIPT.words((*lanes.fixed, *more), (lanes.life, *head, *groups))
 
 
@@ -115,7 +118,8 @@ class Packer:
             acked=list(endings.ack), back=list(endings.back),
             dead=[self.dead(tag, reason, endings.rows[tag][1]) for tag, reason in endings.dead],
             published=[entry for message in endings.publish for entry in self._published(message)],
-            results=list(map(self._result, endings.results)))
+            results=list(map(self._result, endings.results)),
+            later=[(tag, due_ms(run_at)) for tag, run_at in endings.later])
 
     def dead(self, tag: int, reason: str, deaths: int = 0) -> tuple[int, bytes, str]:
         """What makes a dead letter of a delivery."""

@@ -45,6 +45,7 @@ class Consumer:
         self._prefetch = prefetch
         self._store = store
         self._pushes = transport.caps.pushes
+        self._defers = transport.caps.defers
         self._flow = 0
         self._observed = (0, 0.0)
         self._progress = (0, time.monotonic())
@@ -115,15 +116,22 @@ class Consumer:
 
     def _stage(self, deliveries: Deliveries) -> int:
         endings = self._settler.endings
+        later, now = endings.later if self._defers else None, time.time()
+        passed, in_hand = len(endings.later), self._ring.in_hand
         for queue, rows in deliveries:
             before = len(endings.lost)
             if self.logs_received or signals.task_received.receivers:
                 tell_received(self.sender, queue, rows, self.hostname, logs=self.logs_received)
-            for row in self._ring.stage(queue.encode(), rows):
+            for row in self._ring.stage(queue.encode(), rows, now, later):
                 self._decider.decide(queue, row, endings)
             if len(endings.lost) > before:
                 logger.info("%d messages of queue %r were held by a worker that vanished; each is counted, and comes "
                             "again", len(endings.lost) - before, queue)
+        if later is not None and deliveries:
+            passed = len(later) - passed
+            if self._prefetch.widen(passed, in_hand, self._ring.in_hand):
+                self._settler.unstage()
+                return 0
         early = self._ring.early()
         if early:
             few = max(EARLY_WINDOW, 2 * self._prefetch.children)

@@ -11,6 +11,8 @@ LOOKAHEAD_S = 0.02
 SMOOTHING = 0.3
 QUICK_S = 0.0002
 """A task in a process that was just woken takes some 100 us, whatever it does; waking it costs 60 more."""
+MOST_PASSING = 500
+"""Deliveries that are asked for beyond the window while all that comes is for later: none of them takes a child."""
 
 
 class Prefetch:
@@ -31,6 +33,7 @@ class Prefetch:
         self.most = max(most, children)
         self._fixed = None if multiplier is None else (children * multiplier or self.most)
         self._mean_s: float | None = None
+        self._more = 0
         self.size = min(self.most, self._fixed if self._fixed is not None else 2 * children)
 
     def observe(self, runs: int, busy_s: float) -> None:
@@ -51,6 +54,15 @@ class Prefetch:
         self.most = min(self.most, most)
         self.size = min(self.size, self.most)
 
+    def widen(self, passed: int, before: int, in_hand: int) -> bool:
+        """Take note that of the last deliveries *passed* were for later, and the rest made *in_hand* of *before*.
+
+        While all of them are for later many are asked for at once. Returns whether those for now have to go back: more
+        of them than the user wants to have in hand.
+        """
+        more, self._more = self._more, min(MOST_PASSING, self._more + 2 * passed) if in_hand == before else 0
+        return more > 0 and self.is_fixed and in_hand > max(self.size, before)
+
     @property
     def is_fixed(self) -> bool:
         """True when the user chose the window: nothing makes it smaller then, and what it holds stays."""
@@ -69,4 +81,4 @@ class Prefetch:
 
     def credit(self, in_hand: int) -> int:
         """Return how many deliveries to ask for; 0 until half of the window is used up."""
-        return self.size - in_hand if in_hand <= self.size // 2 or in_hand < self.children else 0
+        return self.size + self._more - in_hand if in_hand <= self.size // 2 or in_hand < self.children else 0

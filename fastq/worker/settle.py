@@ -72,7 +72,7 @@ class Settler:
     def give_again(self, endings: Endings) -> None:
         """Keep endings that the broker did not take, for the next turn."""
         newer = self.take()
-        for name in ("ack", "back", "lost", "dead", "publish", "results"):
+        for name in ("ack", "back", "lost", "dead", "later", "publish", "results"):
             getattr(endings, name).extend(getattr(newer, name))
         endings.rows.update(newer.rows)
         self.endings = endings

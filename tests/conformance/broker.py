@@ -149,7 +149,7 @@ class Broker:
 
     def _named(self, endings: Endings) -> Iterable[int]:
         yield from endings.lost
-        yield from (tag for tag, _ in endings.dead)
+        yield from (tag for tag, _ in (*endings.dead, *endings.later))
         for first, last in endings.back:
             yield from range(first, last + 1)
 

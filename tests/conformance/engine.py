@@ -50,7 +50,8 @@ def _amqp(name: str, ranks: int, queue_of: Callable[[str], Queue], levels: str) 
                   options={"queue_of": queue_of, "delayed_queue_type": levels})
 
 
-REDIS = Caps(stores_results=True, pushes=True, has_leases=True, routes=True, ranks=4, serves_low_first=True)
+REDIS = Caps(stores_results=True, pushes=True, has_leases=True, routes=True, ranks=4, serves_low_first=True,
+             defers=True)
 
 ENGINES = {engine.name: engine for engine in (
     Engine("sqlite", SqliteTransport.caps, has_file=True),
@@ -75,6 +76,7 @@ atomic = pytest.mark.parametrize("engine", params([one for one in _WHOLE if one.
 leased = pytest.mark.parametrize("engine", params([one for one in _WHOLE if one.caps.has_leases]), indirect=True)
 ranked = pytest.mark.parametrize("engine", params([one for one in ENGINES.values() if one.caps.ranks > 1]),
                                  indirect=True)
+deferring = pytest.mark.parametrize("engine", params([one for one in _WHOLE if one.caps.defers]), indirect=True)
 pushing = pytest.mark.parametrize("engine", params([one for one in _WHOLE if not one.caps.is_atomic]), indirect=True)
 SHARED = params([one for one in _WHOLE if one.has_file or one.server])
 """Those that several processes can reach."""

@@ -7,9 +7,10 @@ import time
 
 import pytest
 
+from fastq.exceptions import NotHeld
 from fastq.types import Message
 from tests.conformance.broker import Broker, bodies, pack
-from tests.conformance.engine import atomic
+from tests.conformance.engine import atomic, deferring
 
 
 def test_a_future_message_is_not_delivered_before_its_time(broker: Broker) -> None:
@@ -52,6 +53,41 @@ def test_a_future_message_may_leave_with_the_endings(broker: Broker) -> None:
     again, = broker.wait_for(1)
     assert time.time() >= due
     assert again.body == b"retry"
+
+
+@deferring
+def test_a_delivery_may_become_a_future_message_as_it_is(broker: Broker) -> None:
+    broker.attach("q", "other")
+    broker.publish([Message("q", b"a"), Message("other", b"b", broker.engine.urgency(0)), Message("q", b"c")])
+    rows = {row.body: row for row in broker.wait_for(3)}
+    due = time.time() + 0.5
+    broker.end(later=[(rows[b"a"].tag, due), (rows[b"b"].tag, due + 3600)])
+    broker.check(held=1, future=1)
+    broker.check("other", future=1)
+    row, = broker.wait_for(1)
+    assert time.time() >= due
+    assert (row.queue, row.deaths, row.body) == ("q", 0, b"a")
+    with pytest.raises(NotHeld):
+        broker.end(later=[(rows[b"a"].tag, due)])
+    broker.end(ack=[(row.tag, row.tag), (rows[b"c"].tag, rows[b"c"].tag)])
+    broker.check()
+
+
+@deferring
+def test_whole_batches_become_future_messages(broker: Broker) -> None:
+    broker.publish([Message("q", b"%d" % n) for n in range(1000)])
+    broker.attach("q")
+    due = time.time() + 3600
+    broker.end(later=[(row.tag, due + int(row.body)) for row in broker.take(1000, 1000)])
+    broker.check(future=1000)
+
+
+@deferring
+def test_what_was_for_later_is_due_at_once_when_its_time_has_come_meanwhile(broker: Broker) -> None:
+    broker.send("a")
+    broker.attach("q")
+    row, = broker.take(1)
+    assert bodies(broker.take(1, later=[(row.tag, time.time() - 1)])) == [b"a"]
 
 
 def test_a_time_in_the_past_means_now(broker: Broker) -> None:

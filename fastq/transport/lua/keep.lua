@@ -1,6 +1,6 @@
 -- Renew the lease of a life, and find those whose lease is over.
 --
--- KEYS[1] fastq.lives, [2] fastq.graves
+-- KEYS[1] fastq.lives, [2] fastq.graves, then fastq.mover.<queue> of each of its queues
 -- ARGV[1] life, [2] lease (ms), [3] 1 to look for others
 -- Returns {now (ms), when the next lease of another is over (ms) or -1, 1 when our own lease was over, up to 100 lives
 --     that are over, up to 100 whose messages are still to be put back}.
@@ -16,6 +16,9 @@ if not ends then
 end
 redis.call('ZREM', KEYS[1], '') -- lets the next write pass where memory is full; see turn.lua
 redis.call('ZADD', KEYS[1], 'XX', now + tonumber(ARGV[2]), ARGV[1])
+for i = 3, #KEYS do
+  redis.call('SET', KEYS[i], 'a worker moves what falls due', 'PX', ARGV[2])
+end
 local late = tonumber(ends) < now and 1 or 0
 local over, graves = {}, {}
 if ARGV[3] == '1' and late == 0 then

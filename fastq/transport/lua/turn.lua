@@ -7,7 +7,7 @@
 -- then        whatever else is written to, each named by its place in KEYS
 -- ARGV[1] life, [2] number of the turn, [3] number of the first tag to give, [4] credit: how many at most,
 --     [5] which queue is the first (from 0), [6] 1 when a suspect may be given, [7] how many lists, [8] how many queues
--- then eight groups, each behind the count of its members:
+-- then nine groups, each behind the count of its members:
 --     adopted   queue (from 0), first number, count: what a blocking wait told, so that the client knows it already
 --     unknown   queue (from 0): its inbox may hold what no client knows of
 --     acked     first tag, last tag
@@ -16,6 +16,7 @@
 --     dead      tag, key, what to say of it
 --     published key of a list or of a future set, when it is due (ms) or "", envelope or member
 --     results   key, ttl, document: see result.lua, which stands before this text
+--     later     tag, when it is due (ms): becomes a future message as it is
 -- Returns {now (ms), when the next future message is due (ms; -1 none, -2 not looked), 1 when more is there than could
 --     come along, complaints, then lane, first number, envelopes, and so on}; a tag is lane << 40 | number.
 -- Errors: LEASELOST this life is over; GAP an earlier turn is missing: if the client had its reply, data was lost.
@@ -192,6 +193,33 @@ for i = from, to, step do
   if not is_done then
     complaints[#complaints + 1] = key .. ': ' .. tostring(type(problem) == 'table' and problem.err or problem)
   end
+end
+
+-- What is not due yet, in pieces: whole queues of it may come by.
+local function defer(first, last)
+  local tags, moved = {}, {}
+  for i = first, last, 2 do
+    tags[#tags + 1] = ARGV[i]
+  end
+  for i, envelope in ipairs(redis.call('HMGET', held, unpack(tags))) do
+    local lane = math.floor(tonumber(tags[i]) / LANE)
+    local future = KEYS[futures_at + lane % queues + 1]
+    if envelope then
+      local member = KEYS[5 + lane + 1] .. '\n' .. envelope
+      if not failed(redis.pcall('ZADD', future, ARGV[first + 2 * i - 1], member), future)
+          or bury(strays, cjson.encode({key = future, reason = complaints[#complaints]}), envelope) then
+        moved[#moved + 1] = tags[i]
+      end
+    end
+  end
+  if #moved > 0 then
+    redis.call('HDEL', held, unpack(moved))
+  end
+end
+
+from, to, step = members(2)
+for i = from, to, step * PIECE do
+  defer(i, math.min(to, i + step * PIECE - 1))
 end
 
 -- Future messages that are due go to their lists, as if they were sent now.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fastq import Fastq
+from fastq import Fastq, transport
 from tests.unit.cli.conftest import Cli, environment
 
 ADD = ("-A", "proj", "call", "proj.add")
@@ -156,3 +156,24 @@ def test_the_report_tells_versions_and_changed_settings_but_no_secret(cli: Cli, 
     assert ran.code == 0
     assert "worker_concurrency: 7" in ran.out and "amqp://me:********@host//" in ran.out
     assert "hunter" not in ran.out
+
+
+@pytest.mark.redis
+def test_handover_says_of_each_queue_what_it_moved_and_refuses_while_a_worker_serves_it(cli: Cli, redis_url: str):
+    ran = cli("-b", redis_url, "call", "proj.add", "--countdown", "60", "--queue", "slow")
+    assert ran.code == 0
+    attached = transport.open(redis_url)
+    attached.attach("w", ["slow"])
+    ran = cli("-b", redis_url, "handover", "-Q", "slow")
+    assert (ran.code, ran.out) == (69, "")
+    assert "stop it first" in ran.line
+    attached.close()
+    assert "slow: 0 for later, 0 to be run alone" in cli("-b", redis_url, "handover").out.splitlines()
+    assert "no queue 'fast'" in cli("-b", redis_url, "handover", "-Q", "fast").line
+
+
+def test_handover_is_for_redis(cli: Cli, proj: Path):
+    cli(*ADD)
+    ran = cli("-A", "proj", "handover")
+    assert (ran.code, ran.out) == (64, "")
+    assert "handover is for a single Redis" in ran.line

@@ -12,9 +12,10 @@ import pytest
 from fastq import transport
 from fastq.exceptions import BackendError, BrokerLocked, ConnectionLost, TransportError
 from fastq.transport.base import Transport
-from fastq.types import Deliveries, Endings, QueueStat, Result
+from fastq.types import Deliveries, Endings, Message, QueueStat, Result
 from fastq.worker.consumer import EARLY_WINDOW, HAND_BACK_S, Consumer
 from fastq.worker.prefetch import Prefetch
+from tests.deadline import wait_until
 from tests.unit.worker.parts import Parts, message
 
 
@@ -197,4 +198,30 @@ def test_a_broker_that_pushes_is_asked_for_more_after_an_early_ack(tmp_path: Pat
         parts.child.run_ready()
     consumer.turn()
     assert (parts.ring.in_hand, listening.wanted) == ((0, 2) if ends else (1, 1))
+    parts.kit.close()
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("multiplier", [None, 4])
+def test_a_queue_of_tasks_for_later_is_passed_on_in_few_turns(tmp_path: Path, redis_url: str,
+                                                              multiplier: int | None) -> None:
+    """As Celery's producers leave it. What comes behind them is held as far as the window goes that the user chose."""
+    count = 2000
+    parts, redis = Parts(tmp_path, slots=1024), transport.open(redis_url)
+    redis.publish([*(Message("q", message(eta="2099-01-01T00:00:00+00:00"), 0, None) for _ in range(count)),
+                   *(Message("q", message(task_id=str(at))) for at in range(20))])
+    redis.attach("w", ["q"])
+    consumer = Consumer(redis, parts.ring, parts.settler, parts.decider, Prefetch(1, 1024, multiplier))
+    turns = [0]
+
+    def passes_on() -> bool:
+        turns[0] += consumer.turn()
+        if consumer.arm() == 0.0:
+            consumer.wake()
+        assert parts.ring.in_hand <= (multiplier or 1024)
+        return redis.queues()["q"].future == count and parts.ring.waiting == (multiplier or parts.ring.waiting or 1)
+
+    wait_until(passes_on)
+    assert turns[0] < count / 20
+    redis.close()
     parts.kit.close()

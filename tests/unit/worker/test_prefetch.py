@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastq.worker.prefetch import LOOKAHEAD_S, Prefetch
+from fastq.worker.prefetch import LOOKAHEAD_S, MOST_PASSING, Prefetch
 
 
 def test_a_worker_that_knows_nothing_yet_holds_two_for_each_child() -> None:
@@ -88,3 +88,30 @@ def test_tasks_are_quick_when_they_end_before_a_sleeper_would_wake() -> None:
     assert window.is_quick
     window.observe(runs=1, busy_s=0.01)
     assert not window.is_quick
+
+
+def test_many_are_asked_for_while_all_that_comes_is_for_later() -> None:
+    window = Prefetch(children=1, most=1024)
+    asked = []
+    for _ in range(12):
+        asked.append(window.credit(0))
+        assert not window.widen(asked[-1], 0, 0)
+    assert asked == sorted(asked)
+    assert (asked[0], asked[-1]) == (2, 2 + MOST_PASSING)
+    window.observe(runs=1, busy_s=60.0)
+    assert window.credit(1) == 0    # a child that is busy for long is given nothing all the same
+
+
+def test_what_came_in_a_window_made_for_later_stays_unless_the_user_chose_the_window() -> None:
+    for multiplier, has_to_go in ((None, False), (4, True)):
+        window = Prefetch(children=1, most=1024, multiplier=multiplier)
+        window.widen(4, 0, 0)
+        assert window.widen(3, 0, 9) is has_to_go
+        assert window.credit(0) == window.size
+        assert not window.widen(0, 0, 4)
+
+
+def test_a_few_that_fit_the_users_window_stay() -> None:
+    window = Prefetch(children=1, most=1024, multiplier=4)
+    window.widen(4, 0, 0)
+    assert not window.widen(3, 2, 4)
