@@ -19,6 +19,7 @@ from fastq.amqp.error import AMQPError, ChannelClosed, ChannelError, ConnectionF
 from fastq.amqp.stream import BLOCKED, CLOSE, UNBLOCKED, Stream
 from fastq.amqp.target import Target
 from fastq.net import sock
+from fastq.net.meanwhile import opening
 
 if TYPE_CHECKING:
     from fastq._ext.amqp import Event
@@ -72,13 +73,14 @@ class Link(Stream):
         deadline = time.monotonic() + connect_timeout_s
         endpoint = sock.Endpoint("RabbitMQ", target.where, ConnectionFailed, target.host, target.port, ssl=target.ssl,
                                  tls_hint="RabbitMQ's port for TLS is 5671; amqp:// means a connection without")
-        link = cls(sock.connect(endpoint, deadline), target.where)
         wishes = handshake.Wishes(channel_max, frame_max, heartbeat_s, login_method, client_properties or {})
-        try:
-            handshake.shake(link, target, wishes, deadline)
-        except BaseException:
-            link.abandon()
-            raise
+        with opening():
+            link = cls(sock.connect(endpoint, deadline), target.where)
+            try:
+                handshake.shake(link, target, wishes, deadline)
+            except BaseException:
+                link.abandon()
+                raise
         return link
 
     # --- events

@@ -6,6 +6,8 @@ TCP_USER_TIMEOUT, so that a peer that vanished without a word is noticed within 
 
 from __future__ import annotations
 
+import errno
+import os
 import select
 import socket
 import struct
@@ -15,13 +17,17 @@ from typing import NamedTuple
 
 from fastq.exceptions import TransportError
 from fastq.net import tls
-from fastq.net.tls import TlsOption
+from fastq.net.meanwhile import STEP_S, do_duty, duty
+from fastq.net.tls import Tls, TlsOption
 
 USER_TIMEOUT_MS = 30_000
 KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
 
 READ, WRITE = 1, 4
 """What `wait` waits for; the values of POLLIN and POLLOUT on every system that has poll."""
+UNDER_WAY = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", errno.EINPROGRESS)})
+WANTED = {"SSLWantReadError": READ, "SSLWantWriteError": WRITE}
+"""What a TLS session that is being opened waits for, by the name of its error: ssl is loaded for TLS only."""
 
 
 class Endpoint(NamedTuple):
@@ -54,10 +60,9 @@ def connect(target: Endpoint, deadline: float) -> socket.socket:
     try:
         if not target.path:
             _tune(found)
-        if how is not None:
-            found.settimeout(_remaining(deadline))
-            found = how.context.wrap_socket(found, server_hostname=how.server_hostname)
         found.setblocking(False)
+        if how is not None:
+            found = _wrap(found, how, deadline)
     except OSError as error:
         found.close()
         if target.ssl and isinstance(error, TimeoutError):  # it listens, so the reason is not the way to it
@@ -70,7 +75,22 @@ def connect(target: Endpoint, deadline: float) -> socket.socket:
 
 
 def wait(sock: socket.socket, events: int, timeout_s: float | None) -> int:
-    """Wait until *sock* has bytes (READ) or room (WRITE); returns which of them, 0 when *timeout_s* has passed."""
+    """Wait until *sock* has bytes (READ) or room (WRITE); returns which of them, 0 when *timeout_s* has passed.
+
+    A thread that has a duty `meanwhile` does it every 50 ms, and raises what it raises.
+    """
+    of_loop = duty.get() if timeout_s is None or timeout_s > STEP_S else None
+    if of_loop is None:
+        return _wait(sock, events, timeout_s)
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    while True:
+        left = STEP_S if deadline is None else deadline - time.monotonic()
+        if (found := _wait(sock, events, min(STEP_S, max(0.0, left)))) or left <= 0:
+            return found
+        do_duty(of_loop, sock)
+
+
+def _wait(sock: socket.socket, events: int, timeout_s: float | None) -> int:
     if not hasattr(select, "poll"):  # Windows
         ready, writable, broken = select.select(
             [sock] if events & READ else [], [sock] if events & WRITE else [], [sock], timeout_s)
@@ -126,8 +146,7 @@ def _connect_any(target: Endpoint, deadline: float) -> socket.socket:
     for number, (family, kind, protocol, _, address) in enumerate(addresses):
         made = socket.socket(family, kind, protocol)
         try:
-            made.settimeout(_remaining(deadline) / (len(addresses) - number))
-            made.connect(address)
+            _connect_to(made, address, _remaining(deadline) / (len(addresses) - number))
         except OSError as error:
             made.close()
             # Refused tells more than no route: the latter is often only the other IP version.
@@ -138,6 +157,36 @@ def _connect_any(target: Endpoint, deadline: float) -> socket.socket:
         else:
             return made
     raise last or OSError("the name has no address")
+
+
+def _connect_to(made: socket.socket, address: object, timeout_s: float) -> None:
+    made.setblocking(False)
+    number = made.connect_ex(address)  # type: ignore[arg-type]
+    if number in UNDER_WAY:
+        if not wait(made, WRITE, timeout_s):
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        number = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if number:
+        raise OSError(number, os.strerror(number))
+
+
+def _wrap(connected: socket.socket, how: Tls, deadline: float) -> socket.socket:
+    """Open a TLS session. Raises TimeoutError, and what ssl raises; *connected* is closed then."""
+    wrapped = how.context.wrap_socket(connected, server_hostname=how.server_hostname, do_handshake_on_connect=False)
+    try:
+        while True:
+            try:
+                wrapped.do_handshake()
+                return wrapped
+            except OSError as error:
+                wanted = WANTED.get(type(error).__name__)
+                if wanted is None:
+                    raise
+            if not wait(wrapped, wanted, _remaining(deadline)):
+                raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+    except BaseException:
+        wrapped.close()
+        raise
 
 
 def _tune(sock: socket.socket) -> None:

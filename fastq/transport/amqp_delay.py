@@ -20,7 +20,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from fastq.exceptions import TransportError
 from fastq.transport import amqp_side
 from fastq.transport.amqp_dead import DEAD, dead_steps
-from fastq.transport.amqp_future import LEVELS, OURS, pair_suffix, queue_suffix, routing_key, seconds_until
+from fastq.transport.amqp_future import (
+    LEVELS,
+    OURS,
+    pair_suffix,
+    queue_suffix,
+    routing_key,
+    seconds_until,
+    tells_time,
+)
 from fastq.transport.amqp_side import NOT_FOUND, PRECONDITION_FAILED, SideChannel, Step, refused
 from fastq.transport.amqp_topology import Topology
 from fastq.wire.entity import Exchange, Queue
@@ -91,9 +99,11 @@ class Delays:
         """Return exchange, routing key and content to publish, so that the message comes out at *run_at*.
 
         None when that is past: publish it as any other. With an *exchange*, *queue* is the routing key. The first
-        message to a place makes the levels and the way there. Raises ValueError, BrokerRefused, ConnectionLost.
+        message to a place makes the levels and the way there. The broker counts whole seconds: a message that says
+        itself when it is due comes up to one early, and its worker waits for the rest; another one comes late.
+        Raises ValueError, BrokerRefused, ConnectionLost.
         """
-        seconds = seconds_until(run_at, time.time() if now is None else now)
+        seconds = seconds_until(run_at, time.time() if now is None else now, is_early=tells_time(content))
         if not seconds:
             return None
         suffix = self._suffixes.get((queue, exchange))

@@ -11,9 +11,14 @@ from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from urllib.parse import unquote
 
+from fastq._ext import envelope
+from fastq.exceptions import FrameError
+
 LEVELS = 28
 LONGEST_S = (1 << LEVELS) - 1
 """The longest delay: 8 years and a half."""
+LATE_S = 0.1
+"""Rather so late than early: who is early takes a place in the hand of a worker."""
 _ROOM = 255 - 2 * LEVELS
 """Bytes that a routing key has for its suffix."""
 OURS = "@fastq"
@@ -21,8 +26,19 @@ OURS = "@fastq"
 _QUEUE = "@queue"
 
 
-def seconds_until(run_at: float, now: float) -> int:
-    """Return the whole seconds from *now* to *run_at*, rounded up: a message may come late, never early. 0 is now.
+def tells_time(content: bytes) -> bool:
+    """Whether packed *content* says itself when it may run; then whoever receives it earlier waits for that."""
+    try:
+        return envelope.scan(content)["eta"] is not None
+    except FrameError:
+        return False
+
+
+def seconds_until(run_at: float, now: float, *, is_early: bool = False) -> int:
+    """Return the whole seconds from *now* to *run_at*, rounded up. 0 is now.
+
+    What may be *is_early* is rounded down, unless it would be late by less than `LATE_S`: a countdown of whole seconds
+    has lost no more than that when it comes here, and needs nobody to wait for the rest.
 
     Raises ValueError, naming the date, when the broker cannot keep a message that long.
     """
@@ -32,7 +48,7 @@ def seconds_until(run_at: float, now: float) -> int:
         date = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=min(run_at, 253402300799))
         raise ValueError(f"RabbitMQ keeps a message for {LONGEST_S} s (8.5 years) at most; {date.isoformat()} is too "
                          "far ahead")
-    return max(0, math.ceil(run_at - now))
+    return max(0, math.floor(run_at - now + LATE_S) if is_early else math.ceil(run_at - now))
 
 
 @lru_cache(1024)

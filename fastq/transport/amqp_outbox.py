@@ -17,6 +17,7 @@ from fastq._ext import amqp
 from fastq.amqp.link import Link
 from fastq.exceptions import BrokerRefused, TransportError
 from fastq.transport.amqp_again import Again
+from fastq.transport.amqp_future import seconds_until, tells_time
 from fastq.transport.amqp_pipe import Pipe
 from fastq.transport.amqp_refusal import MOST_NAMES, Failures, Sent, given_up, is_dead, listed
 from fastq.transport.amqp_route import REPLY, Routes
@@ -121,7 +122,7 @@ class Outbox(Pipe):
     def _is_known(self, message: Message) -> bool:
         """Whether nothing has to be asked before *message* can be sent."""
         assert self._side is not None
-        if message.run_at is None and (message.exchange, message.queue) in self._prefixes:
+        if (message.exchange, message.queue) in self._prefixes and (message.run_at is None or is_due(message)):
             return True
         return self._routes.is_open(self._side, message.queue, message.run_at, message.exchange)
 
@@ -210,6 +211,12 @@ class Outbox(Pipe):
             message = given_up(message, why)
         self._offered.append(message)
         self._hold()
+
+
+def is_due(message: Message) -> bool:
+    """Whether *message*, which has a time, goes to its queue at once all the same: its worker waits for the rest."""
+    assert message.run_at is not None
+    return not seconds_until(message.run_at, time.time(), is_early=True) and tells_time(message.content)
 
 
 def _nack(sent: Sent) -> str:

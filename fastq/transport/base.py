@@ -30,7 +30,8 @@ class Caps(NamedTuple):
     defers: bool = False
     """A delivery that is not due yet becomes a future message in the broker, by its tag: Endings.later."""
     future_grain_s: float = 0.0
-    """Future messages come out up to so much late."""
+    """Future messages come out up to so much late; those that say when they are due in a header ``eta``, so much
+    early, and whoever gets one holds it for the rest."""
 
 
 class Transport(Protocol):

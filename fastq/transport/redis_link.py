@@ -13,6 +13,7 @@ from collections import deque
 
 from fastq.exceptions import ConnectionLost, TransportError
 from fastq.net import sock
+from fastq.net.meanwhile import opening
 from fastq.transport.redis_error import Moved, ReadOnly, error_of
 from fastq.transport.redis_handshake import shake
 from fastq.transport.redis_reply import NOTHING, Push, ReplyError, make_reader, pack
@@ -300,12 +301,13 @@ def connect(target: Target, timeout_s: float, *, protocol: int = 2, name: str = 
     deadline = time.monotonic() + timeout_s
     endpoint = sock.Endpoint("Redis", target.where, TransportError, target.host, target.port, target.path,
                              target.ssl, _TLS_HINT)
-    link = Link(sock.connect(endpoint, deadline), target.where)
-    try:
-        shake(link, target, protocol, name, deadline)
-    except BaseException:
-        link.abandon()
-        raise
+    with opening():
+        link = Link(sock.connect(endpoint, deadline), target.where)
+        try:
+            shake(link, target, protocol, name, deadline)
+        except BaseException:
+            link.abandon()
+            raise
     return link
 
 

@@ -114,6 +114,10 @@ class Consumer:
             raise TransportError(f"the result store: {error}") from error
         endings.results = []
 
+    def start(self, deliveries: Deliveries) -> int:
+        """Stage and release deliveries that were taken before, and waited; returns how many children may take."""
+        return self._stage(deliveries)
+
     def _stage(self, deliveries: Deliveries) -> int:
         endings = self._settler.endings
         later, now = endings.later if self._defers else None, time.time()

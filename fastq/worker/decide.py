@@ -21,6 +21,7 @@ from fastq.worker.orphans import Orphans
 from fastq.worker.outcome import FOLLOW_S, Ending, Odd, Outcome
 from fastq.worker.rate import Rates
 from fastq.worker.revocation import Revocations
+from fastq.worker.soon import Soon
 from fastq.worker.verdict import Verdicts
 
 logger = logging.getLogger("celery.worker.consumer")
@@ -51,6 +52,7 @@ class Decider:
         self._verdicts = verdicts
         self._max_deaths = max_deaths
         self._orphans = orphans
+        self.soon = Soon()
         self._table: dict[Odd, Callable[[str, int, int, bytes, Endings], None]] = {
             Odd.MALFORMED: self._malformed,
             Odd.NO_TASK: self._no_task,
@@ -136,10 +138,14 @@ class Decider:
             return
         if eta <= now:
             eta = self._rates.moment(headers, now)
-        if eta > now:
-            # It waits in the broker, not here; one step replaces the message by its future self.
-            endings.publish.append(Message(queue, content, int(properties.get("priority") or 0), eta))
+        if eta > now and not self.soon.hold(eta, now, queue, tag, deaths, content):
+            # It waits in the broker, not here; one step replaces the message by its future self. Where that comes out
+            # early, one that found no room here has to come out later than now.
+            run_at = eta if eta - now > self.soon.grain_s else eta + self.soon.grain_s
+            endings.publish.append(Message(queue, content, int(properties.get("priority") or 0), run_at))
             endings.ack.append((tag, tag))
+        elif eta > now:
+            return
         elif self._ring.stage_one(queue.encode(), tag, deaths, content, expires):
             self._full(queue, tag, deaths, content, endings)
 

@@ -28,6 +28,7 @@ from fastq.exceptions import (
     PoolError,
     TransportError,
 )
+from fastq.net.meanwhile import meanwhile
 from fastq.pool.prefork import Ended, Prefork
 from fastq.pool.shared import SLOT_BYTES, SLOTS, Spill, shared_block, wake_pair
 from fastq.transport.base import Transport
@@ -236,6 +237,7 @@ class Worker:
         self._verdicts.sender = self._consumer.sender = self
         self._consumer.hostname = self.hostname
         self._consumer.logs_received = logs_tasks(self.app, "celery.worker.strategy")
+        self._decider.soon.grain_s = self._transport.caps.future_grain_s
         self._settler.tells_content = not self._transport.caps.is_atomic
         self._attempts = Attempts(self.options.max_attempts)
 
@@ -245,9 +247,13 @@ class Worker:
             return
         panel = Panel(self.app, self.options, self._tasks, self._ring, self._settler, self._children, self._revocations,
                       self._rates, self.wish, lambda revoked: self._remote.keep(revoked) if self._remote else None,
-                      self._settler.take_back)
+                      self._take_back)
         self._remote = Remote(partial(self.app.open_mailbox, for_worker=True), panel, self._sleeper.poller,
                               accept=self.app.conf.accept_content, serializer=self.app.conf.task_serializer)
+
+    def _take_back(self) -> None:
+        self._decider.soon.give_back(self._settler.endings)
+        self._settler.take_back()
 
     def _leave_mailbox(self) -> None:
         if self._remote is not None:
@@ -255,9 +261,10 @@ class Worker:
 
     def _reach_broker(self) -> None:
         """Wait for the broker for as long as it takes. Raises BrokerRefused when it does not want us."""
-        while not self._try_attach(is_boot=True) and self.wish.now is Stop.NOT:
-            self._replace_children()
-            self._sleeper.pause(self._attempts.wait_s)
+        with meanwhile(self._tend):
+            while not self._try_attach(is_boot=True) and self.wish.now is Stop.NOT:
+                self._replace_children()
+                self._sleeper.pause(self._attempts.wait_s)
 
     def _try_attach(self, *, is_boot: bool = False) -> bool:
         """Attach if the next attempt is due; returns whether the broker is there."""
@@ -268,6 +275,9 @@ class Worker:
         except BrokerGone:
             raise
         except TransportError as error:
+            if self._has_to_go:
+                logger.info("%s", error)
+                return False
             if is_boot and (isinstance(error, BrokerRefused) or not self.options.waits_at_boot):
                 raise
             pause_s = self._attempts.failed()
@@ -284,7 +294,11 @@ class Worker:
     def _attach(self) -> None:
         # A solo worker cannot renew while its task runs; its death still shows at once.
         lease_s = SOLO_LEASE_S if self._solo else self.options.lease_s
-        self._transport.attach(self.hostname, self.queues, lease_s)
+        self._is_attaching = True
+        try:
+            self._transport.attach(self.hostname, self.queues, lease_s)
+        finally:
+            self._is_attaching = False
         self._is_cut_off, self._parting_at = False, None
         self._sleeper.hear(self._transport.fileno())
         self._keep_at = time.monotonic() + lease_s / 3
@@ -295,7 +309,27 @@ class Worker:
 
     # -- work ----------------------------------------------------------------------------------
 
+    def _tend(self, is_opening: bool) -> None:
+        """Do what cannot wait for a broker that does not answer. Raises TransportError when that is not worth it."""
+        if self._limits:
+            self._limits.enforce()
+        self._replace_children()
+        # What stands is not given up in the middle of a word: all that is held there would come twice.
+        if (is_opening or self._is_attaching) and self._has_to_go:
+            raise TransportError("the broker did not answer yet, and is not waited for: the worker stops")
+
+    _is_attaching = False
+
+    @property
+    def _has_to_go(self) -> bool:
+        """Whether there is something to do about a wish to stop."""
+        return self.wish.now is not Stop.NOT and (not self._consumer.closing or self._is_done())
+
     def _work(self) -> None:
+        with meanwhile(self._tend):
+            self._loop()
+
+    def _loop(self) -> None:
         while not self._is_done():
             with self._patience():
                 self._begin_stop()
@@ -307,6 +341,8 @@ class Worker:
                     self._bide(due)
                     continue
                 self._keep()  # before the turn, which may fail again and again while the store of results is away
+                if self._decider.soon.waiting:
+                    self._consumer.start(self._decider.soon.take())
                 moved = self._consumer.turn()
                 if self._solo:
                     moved = self._solo.run_ready() > 0 or moved
@@ -329,6 +365,7 @@ class Worker:
         if self.wish.now in (Stop.WARM, Stop.SOFT) and not self._consumer.closing:
             self._tell_stop()
             self._consumer.closing = True
+            self._decider.soon.give_back(self._settler.endings)
             self._consumer.hand_back(now=True)
             # A turn, even if nothing goes back: a broker that waits to push would do so until it hears otherwise.
             self._consumer.wake()
@@ -370,7 +407,7 @@ class Worker:
             return
         waits = [IDLE_S, self._keep_at - time.monotonic()]
         armed = self._consumer.arm()
-        waits += [wait for wait in (due, armed, self._grace_s()) if wait is not None]
+        waits += [wait for wait in (due, armed, self._grace_s(), self._decider.soon.due_in) if wait is not None]
         if self._ring.waiting or self._consumer.is_ahead:
             waits.append(0.05)      # un-started work may have to go back
         if min(waits) > 0 and self._consumer.linger():
@@ -435,6 +472,7 @@ class Worker:
         self._is_cut_off = True
         self._sleeper.hear(-1)
         self._settler.cut_off()
+        self._decider.soon.forget()
         if self.options.reconnects:
             logger.error("%s; connecting again", error)
         else:
@@ -449,6 +487,7 @@ class Worker:
         self._is_cut_off = True
         self._sleeper.hear(-1)
         _, early = self._ring.take_back()
+        self._decider.soon.forget()
         if self._children is not None:
             late = {index for index, row, *_ in self._ring.running() if self._tasks[row].traits.acks_late}
             self._children.kill(late)
@@ -483,6 +522,7 @@ class Worker:
         try:
             self._settler.collect()
             endings = self._settler.endings
+            self._decider.soon.give_back(endings)
             if self._is_cut_off and (endings.publish or endings.results):
                 logger.error("the broker is away: %d messages that tasks sent and %d results are lost",
                              len(endings.publish), len(endings.results))

@@ -33,10 +33,6 @@ from tests.servers.proxy import Manner, Proxy
 Blow = Callable[["Crew"], Iterator[None]]
 
 TASKS = 2000
-ELECT = """
-[catch ra:trigger_election(amqqueue:get_pid(Queue)) || Queue <- rabbit_amqqueue:list(),
-                                                 amqqueue:get_type(Queue) =:= rabbit_quorum_queue]
-"""
 NOTICE_S = 20.0
 """Within this everybody has to find out that a connection is dead."""
 
@@ -75,12 +71,15 @@ def restart(crew: Crew) -> Iterator[None]:
 
 
 def crash(crew: Crew) -> Iterator[None]:
-    """Kill the broker, and start it again."""
+    """Kill the broker, and start it again.
+
+    What it confirms for quorum queues that are younger than a second it may lose, and no client can help it: see
+    docs/decisions/010-quorum-queues-by-default.md. So here they are older.
+    """
+    server_of(crew).write_names()
     server_of(crew).kill()
     yield
     server_of(crew).start()
-    # A node alone (3.10.8) may leave a quorum queue without a leader for a minute or more: "leader not known".
-    server_of(crew).eval(ELECT)
 
 
 def close_connections(crew: Crew) -> Iterator[None]:

@@ -226,8 +226,7 @@ def test_future_messages_survive_the_death_of_the_broker(
     delays = delays_of(direct("q", levels), levels=levels)
     for delay_s in (64, 128):
         send(desk, delays, "q", delay_s)
-    # RabbitMQ 3.10 writes down only every few seconds which quorum queues are new, and forgets them at a crash before.
-    rabbitmq.eval("[dets:sync(Table) || Table <- dets:all()]")
+    rabbitmq.write_names()
     rabbitmq.kill()
     rabbitmq.start()
     desk = open_desk()

@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastq._ext import amqp
-from fastq.transport.amqp_future import LONGEST_S, pair_suffix, queue_of, queue_suffix, routing_key, seconds_until
+from fastq.transport.amqp_future import (
+    LONGEST_S,
+    pair_suffix,
+    queue_of,
+    queue_suffix,
+    routing_key,
+    seconds_until,
+    tells_time,
+)
+from tests.ext.ringkit import message
 from tests.reference import recorded
 
 GOOD = [each for each in recorded.load("delayed_delivery_routing_keys")["examples"] if "note" not in each]
@@ -33,6 +42,17 @@ def test_a_delayed_publish_is_to_the_byte_that_of_celery() -> None:
 ])
 def test_seconds_are_rounded_up_and_never_negative(ahead_s: float, seconds: int) -> None:
     assert seconds_until(1000 + ahead_s, 1000) == seconds
+
+
+@pytest.mark.parametrize(("ahead_s", "seconds"), [(-0.2, 0), (0.3, 0), (0.8, 0), (0.95, 1), (1, 1), (1.8, 1), (1.95, 2),
+                                                  (LONGEST_S, LONGEST_S)])
+def test_seconds_are_rounded_down_for_what_may_be_early_but_for_a_tenth(ahead_s: float, seconds: int) -> None:
+    assert seconds_until(1000 + ahead_s, 1000, is_early=True) == seconds
+
+
+def test_a_message_with_an_eta_tells_its_time() -> None:
+    assert tells_time(message(eta="2099-01-01T00:00:00"))
+    assert [tells_time(content) for content in (message(), message(eta=None), b"", b"junk")] == [False] * 4
 
 
 @given(st.floats(0, 4e9), st.floats(0, LONGEST_S - 1))
