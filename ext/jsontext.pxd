@@ -1,19 +1,47 @@
 # Header: the texts of a JSON reader (jsonr.pxd), and what stands between values.
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
 from cur cimport Cur, cur_fail
 
 cdef extern from *:
     """
-    #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    #define FASTQ_JSON_FIRST(mask) ((size_t)__builtin_ctzll(mask) >> 3)
+    #if defined(__SSE2__)
+    #include <emmintrin.h>
+    /* The first byte from p on that is a quote, a backslash or below 0x20; or a place before which there is none. */
+    static inline const unsigned char *fastq_json_odd(const unsigned char *p, const unsigned char *end)
+    {
+        const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8(92), most = _mm_set1_epi8(0x1F);
+        while (end - p >= 16) {
+            const __m128i v = _mm_loadu_si128((const __m128i *)p);
+            const __m128i text = _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash));
+            const int odd = _mm_movemask_epi8(_mm_or_si128(text, _mm_cmpeq_epi8(_mm_min_epu8(v, most), v)));
+            if (odd)
+                return p + __builtin_ctz((unsigned)odd);
+            p += 16;
+        }
+        return p;
+    }
     #else
-    #define FASTQ_JSON_FIRST(mask) ((size_t)0)
+    static inline const unsigned char *fastq_json_odd(const unsigned char *p, const unsigned char *end)
+    {
+        const uint64_t ones = 0x0101010101010101U;
+        uint64_t word, quote, slash;
+        for (; end - p >= 8; p += 8) {
+            memcpy(&word, p, 8);
+            quote = word ^ ones * 0x22;
+            slash = word ^ ones * 0x5C;
+            /* The high bit of a byte gets set if it is one of them. A borrow may set those above as well, so the
+               place is looked for byte by byte. */
+            if (((quote - ones) & ~quote | (slash - ones) & ~slash | (word - ones * 0x20) & ~word) & ones * 0x80)
+                break;
+        }
+        return p;
+    }
     #endif
     """
-    size_t json_first "FASTQ_JSON_FIRST"(uint64_t mask) noexcept nogil
+    const unsigned char* json_odd "fastq_json_odd"(const unsigned char* p, const unsigned char* end) noexcept nogil
 
 cdef struct JsonText:           # what stands between the quotes
     const unsigned char* p      # NULL: null, or nothing at all
@@ -67,25 +95,13 @@ cdef inline bint json_escape_comes(Cur* c) noexcept nogil:
 
 
 cdef inline bint json_text_comes(Cur* c, JsonText* out) noexcept nogil:
-    """Take a text whose opening quote comes next; eight characters at a time while that is easy."""
-    cdef uint64_t word, quote, slash, odd
-    cdef uint64_t ones = 0x0101010101010101U
+    """Take a text whose opening quote comes next; many characters at a time while that is easy."""
     cdef const unsigned char* p = c.p + 1
     out.p = p
     out.n = 0
     out.escaped = False
     while True:
-        while c.end - p >= 8:
-            memcpy(&word, p, 8)
-            quote = word ^ (ones * 0x22)
-            slash = word ^ (ones * 0x5C)
-            # The high bit of a byte gets set if it is a quote, a backslash or < 0x20. A borrow may set it for bytes
-            # above as well, so that the lowest one is right.
-            odd = ((quote - ones) & ~quote | (slash - ones) & ~slash | (word - ones * 0x20) & ~word) & (ones * 0x80)
-            if odd:
-                p += json_first(odd)
-                break
-            p += 8
+        p = json_odd(p, c.end)
         while p != c.end and p[0] >= 0x20 and p[0] != c'"' and p[0] != c'\\':
             p += 1
         if p == c.end:

@@ -1,8 +1,7 @@
-"""kombu's envelope, the JSON text that Redis holds for a message, from and to packed content; and commands of Redis.
+"""kombu's envelope, the JSON text that Redis holds for a message, from and to packed content.
 
 1. dump() and parse() turn one message (scan.pxd, tablejson.pxd, jsontable.pxd); gather() many, into a batch (rows.pxd).
 2. mark() edits an envelope whose holder died, and leaves all else of it as it was.
-3. command(), commands() and lpush() write what a client of Redis sends.
 
 No sockets, settings or clocks. kombu.pyi tells what callers may expect.
 """
@@ -11,24 +10,22 @@ import os
 from os import urandom
 
 cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Free
-from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport UINT32_MAX, UINT64_MAX, uint32_t, uint64_t
 from libc.stdlib cimport malloc
-from libc.string cimport memcmp, memcpy, memmove, memset, strlen
+from libc.string cimport memcmp, memcpy, memmove, memset
 
 from base64 cimport Base64, base64_init, base64_read
 from buf cimport Buf, buf_free, buf_init, store_u16, store_u32, store_u64
+from bulks cimport bulk_next
 from cur cimport Cur, cur_enter, cur_fail, cur_init, cur_leave, cur_short, cur_take, load_u16, load_u32, load_u64
 from jsonr cimport (
     JSON_INT, JSON_NO_NUMBER, JSON_REAL, JsonNumber, json_key, json_more, json_number, json_opens, json_skip,
 )
 from jsontable cimport real_of, table_end, table_from_json, table_name_comes, typed_value
 from jsontext cimport JsonText, json_peek, json_text_comes, json_unescape
-from jsonw cimport (
-    Py_DTSF_ADD_DOT_0, PyLong_AsLongLongAndOverflow, PyOS_double_to_string, json_i64, json_raw, json_room, json_say,
-)
+from jsonw cimport json_i64, json_raw, json_room, json_say
 from prop cimport (
     PROP_APP_ID, PROP_CLUSTER_ID, PROP_CONTENT_ENCODING, PROP_CONTENT_TYPE, PROP_CORRELATION_ID, PROP_DELIVERY_MODE,
     PROP_EXPIRATION, PROP_HEADERS, PROP_MESSAGE_ID, PROP_NONE, PROP_PRIORITY, PROP_REPLY_TO, PROP_TIMESTAMP, PROP_TYPE,
@@ -41,10 +38,8 @@ from tablepy cimport PyUnicode_AsUTF8AndSize, table_seconds
 from utf8 cimport is_utf8
 
 from fastq._ext.batch import Rows
+from fastq._ext.resp import Bulks
 from fastq.exceptions import DecodeError, FrameError
-
-cdef extern from "string.h" nogil:
-    void* memmem(const void* hay, size_t hay_n, const void* needle, size_t needle_n)
 
 cdef Base64 BASE64
 base64_init(&BASE64)
@@ -311,6 +306,7 @@ cdef struct Envelope:           # points into the text, but for its headers
     size_t mark_at, mark_n      # in it, kombu's own header for what it delivers again; 0: not there
     bint is_marked              # `delivery_info` says the same
     bint has_content            # a body or headers are there
+    bint has_deaths             # the header x-fastq-deaths is
     JsonText part               # the header or property that is being read, for errors
     const char* part_kind
 
@@ -485,6 +481,7 @@ cdef int read_headers(Envelope* e) except -1:
     cdef bint more
     b.n = 0
     e.mark_n = 0
+    e.has_deaths = False
     e.flags &= ~PROP_HEADERS
     if json_peek(c) == c'n':
         json_skip(c, 1)
@@ -502,7 +499,9 @@ cdef int read_headers(Envelope* e) except -1:
         if not table_name_comes(b, c, &e.part):
             return 0
         table_from_json(b, c, 1)
-        if b.p[name] == 11 and memcmp(b.p + name + 1, b"redelivered", 11) == 0:
+        if b.p[name] == 14 and memcmp(b.p + name + 1, b"x-fastq-deaths", 14) == 0:
+            e.has_deaths = True
+        elif b.p[name] == 11 and memcmp(b.p + name + 1, b"redelivered", 11) == 0:
             # The name with its length, and a true.
             e.mark_at, e.mark_n = name, 14 if b.n == name + 14 and b.p[name + 12] == c't' and b.p[name + 13] else 0
         more = json_more(c, c'}')
@@ -549,7 +548,7 @@ cdef int envelope_read(Envelope* e, const unsigned char* p, size_t n) except -1:
     e.flags = 0
     e.body.p = e.body_encoding.p = e.part.p = NULL
     e.headers.n = e.mark_n = 0
-    e.is_marked = e.has_content = False
+    e.is_marked = e.has_content = e.has_deaths = False
     for i in range(TEXTS):
         e.texts[i].p = NULL
     if not is_utf8(p, n):
@@ -719,10 +718,21 @@ def parse(bytes envelope not None):
         envelope_free(&e)
 
 
-cdef int gather_one(Buf* b, Envelope* e, bytes envelope, uint64_t tag, uint32_t flags, Py_ssize_t* marked) except -1:
+cdef struct Gathered:
+    Buf b
+    Envelope e
+    uint64_t tag                # of the next one
+    uint32_t flags
+    Py_ssize_t good, marked
+
+
+cdef int gather_one(Gathered* g, const unsigned char* p, size_t size) except -1:
     """Append a record, or leave the failure in the envelope."""
-    cdef size_t at = b.n, n, listed
-    envelope_read(e, <const unsigned char*>PyBytes_AS_STRING(envelope), PyBytes_GET_SIZE(envelope))
+    cdef Buf* b = &g.b
+    cdef Envelope* e = &g.e
+    cdef uint32_t flags = g.flags
+    cdef size_t at = b.n, n
+    envelope_read(e, p, size)
     if e.c.bad != NULL:
         return 0
     json_room(b, ROW_HEAD)
@@ -732,11 +742,11 @@ cdef int gather_one(Buf* b, Envelope* e, bytes envelope, uint64_t tag, uint32_t 
         b.n = at
         return 0
     n = b.n - at - ROW_HEAD
-    listed = load_u32(b.p + at + ROW_HEAD)
-    if memmem(b.p + at + ROW_HEAD + 4, listed, b"x-fastq-deaths", 14) != NULL:
+    if e.has_deaths:
         flags |= 1u << ROW_MARKED_BIT
-        marked[0] += 1
-    row_put(b.p + at, tag, flags, <uint32_t>n)
+        g.marked += 1
+    g.good += 1
+    row_put(b.p + at, g.tag, flags, <uint32_t>n)
     json_room(b, 8)
     memset(b.p + b.n, 0, 8)
     b.n = at + row_size(n)
@@ -757,35 +767,66 @@ cdef object rows_of(Buf* b, Py_ssize_t rows_n, Py_ssize_t marked):
     return Rows(batch_give(&batch))
 
 
+cdef int gather_each(Gathered* g, envelopes, list bad) except -1:
+    cdef Py_ssize_t index = 0
+    for envelope in envelopes:
+        if PyBytes_CheckExact(envelope):
+            gather_one(g, <const unsigned char*>PyBytes_AS_STRING(envelope), PyBytes_GET_SIZE(envelope))
+            if g.e.c.bad != NULL:
+                bad.append((index, reason_of(&g.e)))
+        else:
+            bad.append((index, f"an envelope is bytes, not {type(envelope).__name__}"))
+        index += 1
+        g.tag += 1
+    return 0
+
+
+cdef int gather_bulks(Gathered* g, bulks, list bad) except -1:
+    """The same from where they came."""
+    cdef Py_buffer view
+    cdef const unsigned char* p
+    cdef const unsigned char* end
+    cdef const unsigned char* data = NULL
+    cdef size_t n = 0
+    cdef Py_ssize_t index = 0
+    PyObject_GetBuffer(bulks, &view, PyBUF_SIMPLE)
+    try:
+        json_room(&g.b, view.len)           # content is shorter than its envelope
+        p = <const unsigned char*>view.buf
+        end = p + view.len
+        while p != end:
+            p = bulk_next(p, end, &data, &n)
+            if p == NULL:
+                raise FrameError(f"bulk string {index} of {len(bulks)} is not whole")
+            gather_one(g, data, n)
+            if g.e.c.bad != NULL:
+                bad.append((index, reason_of(&g.e)))
+            index += 1
+            g.tag += 1
+    finally:
+        PyBuffer_Release(&view)
+    return 0
+
+
 def gather(envelopes, first_tag, flags=0):
-    cdef uint64_t tag
-    cdef uint32_t given
-    cdef Py_ssize_t index = 0, good = 0, marked = 0
+    cdef Gathered g
     cdef list bad = []
-    cdef Envelope e
-    cdef Buf b
     if not isinstance(first_tag, int) or not 0 <= first_tag <= UINT64_MAX:
         raise ValueError(f"a tag is an integer from 0 to 2**64 - 1, not {first_tag!r}")
     if flags not in (0, 1u << ROW_REDELIVERED_BIT):
         raise ValueError(f"flags are 0 or 1 << {ROW_REDELIVERED_BIT}, not {flags!r}")
-    tag, given = first_tag, flags
-    envelope_init(&e)
-    buf_init(&b)
+    g.tag, g.flags, g.good, g.marked = first_tag, flags, 0, 0
+    envelope_init(&g.e)
+    buf_init(&g.b)
     try:
-        for envelope in envelopes:
-            if PyBytes_CheckExact(envelope):
-                gather_one(&b, &e, <bytes>envelope, tag + <uint64_t>index, given, &marked)
-                if e.c.bad == NULL:
-                    good += 1
-                else:
-                    bad.append((index, reason_of(&e)))
-            else:
-                bad.append((index, f"an envelope is bytes, not {type(envelope).__name__}"))
-            index += 1
-        return rows_of(&b, good, marked), bad
+        if type(envelopes) is Bulks:
+            gather_bulks(&g, envelopes, bad)
+        else:
+            gather_each(&g, envelopes, bad)
+        return rows_of(&g.b, g.good, g.marked), bad
     finally:
-        buf_free(&b)
-        envelope_free(&e)
+        buf_free(&g.b)
+        envelope_free(&g.e)
 
 
 def deaths_of(bytes content not None):
@@ -909,127 +950,3 @@ def mark(bytes envelope not None, deaths):
 
 def _place(edit):
     return edit[0]              # the sort is stable: at one place, what was asked for first comes first
-
-
-# --- commands of Redis -----------------------------------------------------------------------------------------------
-
-cdef enum:
-    DIGITS = 32                 # of the longest number, as text
-
-cdef struct Bulk:               # one argument
-    const char* p
-    Py_ssize_t n
-    char digits[DIGITS]         # if it is a number, its text
-
-
-cdef inline int digits_of(char* end, uint64_t v) noexcept nogil:
-    """Write digits so that they stop before *end*; how many."""
-    cdef int n = 0
-    while True:
-        n += 1
-        end[-n] = <char>(c'0' + v % 10)
-        v //= 10
-        if v == 0:
-            return n
-
-
-cdef int bulk_of(object arg, Bulk* out) except -1:
-    cdef long long v
-    cdef int overflow
-    cdef char* text
-    if isinstance(arg, bytes):
-        out.p = PyBytes_AS_STRING(arg)
-        out.n = PyBytes_GET_SIZE(arg)
-    elif isinstance(arg, str):
-        out.p = PyUnicode_AsUTF8AndSize(arg, &out.n)
-    elif isinstance(arg, int) and not isinstance(arg, bool):
-        v = PyLong_AsLongLongAndOverflow(arg, &overflow)
-        if overflow:
-            raise OverflowError("an integer of a command may have 64 bits at most")
-        out.n = digits_of(out.digits + DIGITS, <uint64_t>v if v >= 0 else 0 - <uint64_t>v)
-        if v < 0:
-            out.n += 1
-            out.digits[DIGITS - out.n] = c'-'
-        out.p = out.digits + DIGITS - out.n
-    elif isinstance(arg, float):
-        text = PyOS_double_to_string(arg, c'r', 0, Py_DTSF_ADD_DOT_0, NULL)
-        out.n = strlen(text)                    # 24 at most
-        memcpy(out.digits, text, out.n)
-        out.p = out.digits
-        PyMem_Free(text)
-    else:
-        raise TypeError(f"an argument of a command is bytes, str, int or float, not {type(arg).__name__}")
-    return 0
-
-
-cdef inline unsigned char* put_count(unsigned char* out, unsigned char kind, Py_ssize_t n) noexcept:
-    cdef char digits[DIGITS]
-    cdef int width = digits_of(digits + DIGITS, n)
-    out[0] = kind
-    memcpy(out + 1, digits + DIGITS - width, width)
-    out[1 + width] = c'\r'
-    out[2 + width] = c'\n'
-    return out + 3 + width
-
-
-cdef inline int width_of(Py_ssize_t n) noexcept:
-    """Bytes of what put_count() writes."""
-    cdef int width = 4
-    while n > 9:
-        width += 1
-        n //= 10
-    return width
-
-
-cdef size_t command_size(tuple args) except 0:
-    cdef Py_ssize_t i, count = PyTuple_GET_SIZE(args)
-    cdef size_t size = width_of(count)
-    cdef Bulk bulk
-    if count == 0:
-        raise ValueError("a command has a name at least")
-    for i in range(count):
-        bulk_of(<object>PyTuple_GET_ITEM(args, i), &bulk)
-        size += width_of(bulk.n) + bulk.n + 2
-    return size
-
-
-cdef unsigned char* command_put(unsigned char* out, tuple args) except NULL:
-    cdef Py_ssize_t i, count = PyTuple_GET_SIZE(args)
-    cdef Bulk bulk
-    out = put_count(out, c'*', count)
-    for i in range(count):
-        bulk_of(<object>PyTuple_GET_ITEM(args, i), &bulk)
-        out = put_count(out, c'$', bulk.n)
-        memcpy(out, bulk.p, bulk.n)
-        out[bulk.n] = c'\r'
-        out[bulk.n + 1] = c'\n'
-        out += bulk.n + 2
-    return out
-
-
-cdef bytes command_bytes(tuple args):
-    cdef bytes made = PyBytes_FromStringAndSize(NULL, command_size(args))
-    command_put(<unsigned char*>PyBytes_AS_STRING(made), args)
-    return made
-
-
-def command(*args):
-    return command_bytes(args)
-
-
-def commands(many):
-    cdef list all_args = [tuple(args) for args in many]
-    cdef size_t size = 0
-    cdef bytes made
-    cdef unsigned char* out
-    for args in all_args:
-        size += command_size(<tuple>args)
-    made = PyBytes_FromStringAndSize(NULL, size)
-    out = <unsigned char*>PyBytes_AS_STRING(made)
-    for args in all_args:
-        out = command_put(out, <tuple>args)
-    return made
-
-
-def lpush(bytes key not None, values):
-    return command_bytes((b"LPUSH", key, *values))

@@ -19,7 +19,7 @@ from libc.string cimport memcpy, memset
 cdef enum:
     ROW_HEAD = 16
     ROW_REDELIVERED_BIT = 31            # of flags; the same as in types.UNCOUNTED
-    ROW_MARKED_BIT = 30                 # the properties hold the bytes `x-fastq-deaths`
+    ROW_MARKED_BIT = 30                 # the headers hold `x-fastq-deaths`, perhaps only inside a value
 
 cdef struct Row:
     uint64_t tag

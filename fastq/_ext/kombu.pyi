@@ -1,4 +1,4 @@
-"""kombu's envelope, the JSON text that Redis holds for a message, and commands of Redis; compiled, without sockets.
+"""kombu's envelope, the JSON text that Redis holds for a message; compiled, without sockets.
 
 Packed content is `u32 P | P bytes of properties | body`; fastq._ext.envelope makes and reads it.
 """
@@ -6,6 +6,7 @@ Packed content is `u32 P | P bytes of properties | body`; fastq._ext.envelope ma
 from collections.abc import Iterable
 
 from fastq._ext.batch import Rows
+from fastq._ext.resp import Bulks
 
 def dump(
     content: bytes, exchange: str | bytes, routing_key: str | bytes, delivery_tag: str | bytes | None = None
@@ -35,13 +36,13 @@ def parse(envelope: bytes) -> bytes:
     """
 
 def gather(
-    envelopes: Iterable[bytes], first_tag: int, flags: int = 0
+    envelopes: Iterable[bytes] | Bulks, first_tag: int, flags: int = 0
 ) -> tuple[Rows, list[tuple[int, str]]]:
     """Decode many envelopes into one batch, as `Ring.stage` takes it; and those that are none, as (index, reason).
 
     The tags are *first_tag* + index. *flags* (0 or 1 << 31: redelivered) goes into every record. What parse() raises
-    for one envelope is its reason here; what is no bytes object is none either. Raises ValueError for a tag or flags
-    that have no place in a record.
+    for one envelope is its reason here; what is no bytes object is none either. `Bulks` are read where they are.
+    Raises ValueError for a tag or flags that have no place in a record.
 
     >>> rows, bad = gather([b'{"body": "a"}', b"junk"], 7)
     >>> list(rows), bad
@@ -60,18 +61,3 @@ def mark(envelope: bytes, deaths: int) -> bytes:
     >>> mark(b'{"body": "a", "headers": {"id": "1"}}', 2)
     b'{"body": "a", "headers": {"id": "1", "redelivered": true, "x-fastq-deaths": 2}}'
     """
-
-def command(*args: bytes | str | int | float) -> bytes:
-    """Encode one command: the name and its arguments.
-
-    Raises TypeError for another type (bool too), OverflowError for an integer beyond 64 bits, ValueError if empty.
-
-    >>> command("SET", b"k", 1)
-    b'*3\\r\\n$3\\r\\nSET\\r\\n$1\\r\\nk\\r\\n$1\\r\\n1\\r\\n'
-    """
-
-def commands(many: Iterable[Iterable[bytes | str | int | float]]) -> bytes:
-    """Encode many commands, one behind the other. Raises as command() does."""
-
-def lpush(key: bytes, values: Iterable[bytes | str]) -> bytes:
-    """Encode `LPUSH key value...`. Raises as command() does."""

@@ -13,7 +13,8 @@ from contextlib import AbstractContextManager
 from itertools import islice
 from typing import NamedTuple
 
-from fastq._ext.kombu import commands, dump, lpush
+from fastq._ext.kombu import dump
+from fastq._ext.resp import commands, lpush
 from fastq.exceptions import BrokerFull, BrokerRefused, ConnectionLost, OperationalError, TransportError
 from fastq.transport.redis_binding import Command
 from fastq.transport.redis_error import Unready

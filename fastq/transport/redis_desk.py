@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastq._ext import kombu
+from fastq._ext.resp import Bulks
 from fastq.exceptions import BrokerFull, ConnectionLost, LeaseLost, TransportError
 from fastq.transport.redis_ears import Ears, Poller
 from fastq.transport.redis_error import Unready
@@ -32,9 +33,9 @@ from fastq.types import Deliveries, Endings, Rows
 
 logger = logging.getLogger("fastq.transport.redis")
 
-PIECE = 250
-"""Deliveries that one turn asks for while the lists are full: the server looks for the next piece while this one is
-decoded and run."""
+PIECE = 256
+"""Deliveries that one turn asks for while the lists are full: a quarter of a full window, so that as much is run and
+taken in as the server looks for."""
 DEEP = 32
 """Lists that gave so many, and all that was asked for, have more."""
 DOUBT_S = 15.0
@@ -179,15 +180,9 @@ class Desk:
             self.ears.has_news, self._is_dry = False, False
         self._outbox.unknown.update(self.ears.unknown())
         self._send_turn(line)
-        while self._wants_more:
-            self._send_turn(line)
         if self._lost and not self._is_marking:
             self._is_marking = True
             line.start(self._mark_lost())
-
-    @property
-    def _wants_more(self) -> bool:
-        return self._is_deep and self._turns.may_send and self._piece > 0
 
     @property
     def _piece(self) -> int:
@@ -212,7 +207,10 @@ class Desk:
             logger.error("Redis: %s; see the dead letters", complaint.decode("utf-8", "replace"))
         count = 0
         for at in range(0, len(given), 3):
-            count += self._gather(*given[at:at + 3])
+            count += len(given[at + 2])
+            if self.lanes.is_trial(given[at] << LANE_BITS):
+                self._suspect = given[at] << LANE_BITS | given[at + 1]
+        self.gathered += count
         if turn.credit:
             self._is_dry = count < turn.credit and not more
             self._is_deep = count == turn.credit >= DEEP
@@ -221,6 +219,10 @@ class Desk:
                 self._due_at = None if due < 0 else time.monotonic() + (due - now) / 1000
         elif turn.makes_work:
             self._is_dry = False
+        # The server goes on while this is decoded.
+        self.send()
+        for at in range(0, len(given), 3):
+            self._gather(*given[at:at + 3])
 
     def _refused(self, code: str, error: TransportError) -> None:
         """Take in that the server did not do a turn."""
@@ -231,21 +233,18 @@ class Desk:
             self._trouble = error
         self._reach.cut(error)
 
-    def _gather(self, lane: int, number: int, envelopes: list[bytes]) -> int:
-        """Take in what a turn gave."""
+    def _gather(self, lane: int, number: int, envelopes: list[bytes] | Bulks) -> None:
+        """Take in what came, which is counted already."""
         first = lane << LANE_BITS | number
         rows, bad = kombu.gather(envelopes, self._tag_bits | first)
         for at, reason in bad:
             self._condemn(first + at, f"malformed: {reason}")
         queue = self.lanes.queue_of(first)
-        if self.lanes.is_trial(first):
-            self._suspect = first
         if not bad:
             self._gathered.append((queue, first, rows))
         else:
             self._gathered.extend((queue, row[0] ^ self._tag_bits, [row]) for row in rows)
-        self.gathered += len(rows)
-        return len(envelopes)
+        self.gathered -= len(bad)
 
     def _condemn(self, tag: int, reason: str) -> None:
         logger.error("Message %d of queue %r goes to the dead letters: %s", tag, self.lanes.queue_of(tag), reason)
@@ -256,6 +255,7 @@ class Desk:
         number = self._turns.next_number
         self._turns.next_number += 1
         self._outbox.adopted.append((queue, number))
+        self.gathered += 1
         self._gather(queue, number, [envelope])
 
     # -- connections -----------------------------------------------------------------------------------------------
@@ -315,9 +315,9 @@ class Desk:
         if not self._wants:
             if not self._turns.asked:
                 self.ears.quiet(line)
-            return None
+            return line.patience_s if self._turns else None
         if not self._is_dry:
-            return 0.0
+            return line.patience_s if self._turns else 0.0      # an answer rings
         self.ears.listen(may_try=self._suspect is None)
         return self._due_in()
 
@@ -383,6 +383,7 @@ class Desk:
 
     def flush(self, timeout_s: float) -> bool:
         """Say all that is to be said; returns whether it was answered within *timeout_s*. Raises LeaseLost."""
+        self._window = 0        # nothing more is asked for
         deadline = time.monotonic() + timeout_s
         while True:
             self.tend()

@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
-from fastq._ext import kombu
+from fastq._ext import resp
 from fastq.exceptions import ConnectionLost, TransportError
 from fastq.transport.redis_error import Unready
-from fastq.transport.redis_link import NOTHING, Link, Push, ReplyError
+from fastq.transport.redis_link import NOTHING, Link, ReplyError
 from fastq.transport.redis_script import Argument, Script
 
 logger = logging.getLogger("fastq.transport.redis")
@@ -41,8 +41,9 @@ class Line:
     """Asks over one link, and hands the answers out."""
 
     def __init__(self, link: Link) -> None:
+        link.read_packed()
         self.link = link
-        self._takers: deque[Taker] = deque()
+        self._takers: deque[tuple[Taker, bool]] = deque()
         self._waits_since = 0.0
         self._broken: ConnectionLost | None = None
         self._errands: set[Errand] = set()
@@ -52,14 +53,14 @@ class Line:
         """Whether an answer or an errand is under way."""
         return bool(self._takers or self._errands)
 
-    def ask(self, data: bytes, take: Taker) -> None:
-        """Send one packed command; *take* gets its reply, which may be a `ReplyError`.
+    def ask(self, data: bytes, take: Taker, *, packed: bool = False) -> None:
+        """Send one packed command; *take* gets its reply, which may be a `ReplyError`, and with *packed* hold `Bulks`.
 
         Raises nothing: that the connection is broken is found by the next `check`, after what is being done.
         """
         if not self._takers:
             self._waits_since = time.monotonic()
-        self._takers.append(take)
+        self._takers.append((take, packed))
         try:
             self.link.send(data)
         except ConnectionLost as error:
@@ -67,7 +68,7 @@ class Line:
 
     def tell(self, *words: Argument) -> None:
         """Send one command whose answer matters only if it is an error, which is logged."""
-        self.ask(kombu.command(*words), lambda reply: self._note(words[0], reply))
+        self.ask(resp.command(*words), lambda reply: self._note(words[0], reply))
 
     def _note(self, name: object, reply: Any) -> None:
         if isinstance(reply, ReplyError):
@@ -80,9 +81,19 @@ class Line:
             return
         self._waits_since = time.monotonic()
         # Whoever takes a reply may close the link.
-        while self.link.is_open and (reply := self.link.get()) is not NOTHING:
-            if not isinstance(reply, Push):
-                self._takers.popleft()(reply)
+        while self.link.is_open:
+            reply = self.link.get(packed=bool(self._takers) and self._takers[0][1])
+            if reply is NOTHING:
+                return
+            if not self._takers:
+                raise self.link.lose("it answers what was not asked")
+            take, _ = self._takers.popleft()
+            take(reply)
+
+    @property
+    def patience_s(self) -> float:
+        """Seconds until the answer that is waited for is overdue."""
+        return max(0.001, self._waits_since + self.link.reply_timeout_s - time.monotonic())
 
     def check(self) -> None:
         """Raise ConnectionLost when the link is broken, or an answer is overdue: it leads nowhere then."""
@@ -126,7 +137,7 @@ class Line:
             else:
                 self._step(errand, reply)
 
-        data = kombu.command(*question.words)
+        data = resp.command(*question.words)
         self.ask(data, take)
 
     # -- the end ---------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """One connection to Redis: bytes out, replies in, and a deadline on every wait.
 
-hiredis parses; what is sent is packed by whoever sends. A link that failed in whatever way is closed at once and stays
-so, and every use says why. It has no thread and no lock: one user at a time. Values come as bytes, never decoded.
+hiredis parses, or `resp.Reader` where much comes; what is sent is packed by whoever sends. A link that failed in
+whatever way is closed at once and stays so, and every use says why. It has no thread and no lock: one user at a time.
+Values come as bytes, never decoded.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import os
 import socket
 import time
 from collections import deque
+from typing import Any
 
+from fastq._ext.resp import Reader
 from fastq.exceptions import ConnectionLost, TransportError
 from fastq.net import sock
 from fastq.net.meanwhile import opening
@@ -60,7 +63,7 @@ class Link:
         self._flag = 0
         """What keeps reads and writes from waiting."""
         self._broken: str | None = None
-        self._reader = make_reader(_READ_MOST)
+        self._reader: Any = make_reader(_READ_MOST)
         self._room = bytearray(_READ_FIRST)
         self._pushed: deque[object] = deque()  # what came unasked while `call` waited for its reply
 
@@ -108,14 +111,19 @@ class Link:
                 return count
         return 0
 
-    def get(self) -> object:
+    def read_packed(self) -> None:
+        """Parse by `resp.Reader` from now on. Only for protocol 2, and while nothing is under way."""
+        self._reader = Reader(NOTHING, ConnectionLost, ReplyError)
+
+    def get(self, *, packed: bool = False) -> object:
         """Return the next reply that came, or NOTHING: bytes, int, list, None, `ReplyError` (not raised) or `Push`.
 
-        Raises ConnectionLost for bytes that are no reply.
+        *packed*, after `read_packed`: lists of bytes inside it may be `Bulks`. Raises ConnectionLost for bytes that are
+        no reply.
         """
         if self._pushed:
             return self._pushed.popleft()
-        return self._parse()
+        return self._parse(packed) if packed else self._parse()
 
     def receive(self, timeout_s: float | None = None) -> object:
         """Wait for the next reply, at most *timeout_s* (``reply_timeout_s``); error replies are returned.
@@ -285,9 +293,9 @@ class Link:
             self.heard_at = time.monotonic()
         return total
 
-    def _parse(self) -> object:
+    def _parse(self, *packed: bool) -> object:
         try:
-            return self._reader.gets()
+            return self._reader.gets(*packed)
         except ConnectionLost as error:
             raise self.lose(f"it sent what is no reply of Redis: {error}") from error
 

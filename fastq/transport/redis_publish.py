@@ -10,7 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from fastq._ext.kombu import commands, dump, lpush
+from fastq._ext.kombu import dump
+from fastq._ext.resp import commands, lpush
 from fastq.exceptions import BrokerRefused, ConnectionLost, OperationalError
 from fastq.transport.redis_binding import Command
 from fastq.transport.redis_bulk import Bulk

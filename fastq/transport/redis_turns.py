@@ -6,15 +6,17 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from fastq._ext import kombu
+from fastq._ext import resp
 from fastq.exceptions import TransportError
 from fastq.transport.redis_lanes import Lanes
 from fastq.transport.redis_line import Line
 from fastq.transport.redis_link import ReplyError
 from fastq.transport.redis_turn import MOST_UNKNOWN, SCRIPT, Outbox, Turn
 
-MOST = 8
-"""Unanswered turns; the server remembers what the last sixteen gave."""
+MOST = 2
+"""Unanswered turns: the server does one while the answer to the other is on its way and taken in. More would come in
+one heap, for it does all that it has read before it has written a long answer. It remembers what the last sixteen
+gave."""
 LOADS = 3
 """A server that forgets scripts as often as this in a row is tried again later."""
 
@@ -58,7 +60,7 @@ class Turns:
                 queues)
         self.next_number += credit + MOST_UNKNOWN * len(outbox.unknown)
         self.asked += credit
-        turn = Turn(kombu.command(*outbox.words(self._lanes, head)), credit, may_try and credit > 0, outbox.makes_work)
+        turn = Turn(resp.command(*outbox.words(self._lanes, head)), credit, may_try and credit > 0, outbox.makes_work)
         self._under_way.append(turn)
         self._ask(line, turn)
 
@@ -82,7 +84,7 @@ class Turns:
             self.asked -= turn.credit
             self._done(turn, reply)
 
-        line.ask(turn.data, take)
+        line.ask(turn.data, take, packed=True)
 
     def _fail(self, line: Line, reply: Exception) -> None:
         code = str(reply).split(" ", 1)[0]

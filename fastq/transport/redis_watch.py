@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastq._ext import kombu
+from fastq._ext import resp
 from fastq.exceptions import ConnectionLost, TransportError
 from fastq.transport.redis_link import NOTHING, Link, Push, ReplyError
 from fastq.transport.redis_script import Script
@@ -37,7 +37,7 @@ class Watch:
     """The wait for one lane."""
 
     def __init__(self, source: bytes, inbox: bytes, wait_s: float, connect: Connect, hear: Hear) -> None:
-        self._command = kombu.command("BLMOVE", source, inbox, "RIGHT", "RIGHT", wait_s)
+        self._command = resp.command("BLMOVE", source, inbox, "RIGHT", "RIGHT", wait_s)
         self._connect = connect
         self._hear = hear
         self._link: Link | None = None
@@ -142,7 +142,7 @@ class Bell:
             if self._link is None or not self._link.is_open:
                 self._open()
             assert self._link is not None
-            self._link.send(kombu.command(*words))
+            self._link.send(resp.command(*words))
         except TransportError as error:
             logger.warning("cannot be told of changes: %s; asking once a second meanwhile", error)
             self.close()

@@ -1,4 +1,4 @@
-"""Many envelopes as one batch, what is refused, what a mark changes, and the commands of Redis."""
+"""Many envelopes as one batch, what is refused, and what a mark changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fastq._ext import envelope, kombu
 from fastq.exceptions import DecodeError, FrameError
 from tests.ext import strategies
-from tests.reference import recorded
+from tests.reference import amqp, recorded
 
 RAW = recorded.envelopes("task_v2_json")[0].raw
 MARKED, REDELIVERED = 1 << 30, 1 << 31
@@ -41,7 +41,7 @@ def test_a_batch_holds_what_could_be_read_and_names_the_rest(
     raw = bytes(memoryview(rows))
     for tag, content in good:
         found, row_flags, n = struct.unpack_from("=QII", raw)
-        mark = MARKED if b"x-fastq-deaths" in content[4:4 + int.from_bytes(content[:4], "big")] else 0
+        mark = MARKED if any(name == b"x-fastq-deaths" for name, *_ in amqp.parse(content)[1] or ()) else 0
         assert (found, row_flags, raw[16:16 + n]) == (tag, flags | mark, content)
         raw = raw[16 + -(-n // 8) * 8:]
     assert raw == b""
@@ -209,35 +209,3 @@ def test_mark_refuses_what_is_no_envelope(raw: bytes) -> None:
 def test_mark_refuses_what_is_no_count(deaths: Any) -> None:
     with pytest.raises(ValueError):
         kombu.mark(RAW, deaths)
-
-
-# --- commands --------------------------------------------------------------------------------------------------------
-
-arguments = st.binary(max_size=40) | st.text(max_size=20) | st.integers(-(2**63), 2**63 - 1) | st.floats()
-
-
-def resp(args: Any) -> bytes:
-    raw = [it if isinstance(it, bytes) else str(it).encode() for it in args]
-    return b"*%d\r\n" % len(raw) + b"".join(b"$%d\r\n%b\r\n" % (len(it), it) for it in raw)
-
-
-@given(st.lists(st.lists(arguments, min_size=1, max_size=12), max_size=4))
-def test_commands_are_arrays_of_bulk_strings(many: list[list[Any]]) -> None:
-    assert kombu.commands(map(tuple, many)) == b"".join(map(resp, many))
-    assert [kombu.command(*args) for args in many] == [resp(args) for args in many]
-
-
-def test_counts_of_every_width_are_written() -> None:
-    for n in (1, 9, 10, 99, 100, 1000):
-        assert kombu.lpush(b"k", [b"v" * n] * n) == resp([b"LPUSH", b"k", *[b"v" * n] * n])
-
-
-@pytest.mark.parametrize(("args", "error"), [
-    ((), ValueError), (("GET", None), TypeError), (("GET", True), TypeError), (("GET", 1 << 63), OverflowError),
-    (("GET", "\ud800"), UnicodeEncodeError),
-])
-def test_what_is_no_argument_is_refused(args: Any, error: type[Exception]) -> None:
-    with pytest.raises(error):
-        kombu.command(*args)
-    with pytest.raises(error):
-        kombu.commands([("PING",), args])

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fastq._ext import kombu
+from fastq._ext import kombu, resp
 from tests.reference import kombu as plain
 from tests.reference import recorded
 
@@ -44,8 +44,8 @@ CASES: list[tuple[str, Callable[[], Any]]] = [
     ("write: dump", lambda: kombu.dump(CONTENT, "", "celery")),
     ("write: json and base64", redo),
     ("write: mark", lambda: kombu.mark(RAW, 1)),
-    ("command: of five arguments", lambda: kombu.command(*ARGS)),
-    ("command: lpush", lambda: kombu.lpush(b"celery", (RAW,))),
+    ("command: of five arguments", lambda: resp.command(*ARGS)),
+    ("command: lpush", lambda: resp.lpush(b"celery", (RAW,))),
 ]
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from fastq._ext import envelope
 from fastq._ext import kombu as codec
+from fastq._ext.resp import command
 from fastq.exceptions import BrokerFull, BrokerRefused, ConnectionLost, OperationalError, TransportError, Undeliverable
 from fastq.transport.redis_keys import Keys
 from fastq.transport.redis_link import Link, Push
@@ -202,7 +203,7 @@ def test_queues_that_others_bound_are_fed_too(publisher: Publisher, probe: Link)
 
 
 def test_a_fanout_is_published_and_not_stored(publisher: Publisher, room: RedisRoom, probe: Link) -> None:
-    probe.send(codec.command("SUBSCRIBE", "/0.news"))
+    probe.send(command("SUBSCRIBE", "/0.news"))
     probe.receive()
     publisher.publish_one("", content(b"hello"), exchange="news")
     kind, channel, payload = probe.receive()  # type: ignore[misc]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fastq._ext.kombu import command
+from fastq._ext.resp import command
 from fastq.bench.servers.redis import Redis
 from fastq.exceptions import LeaseLost
 from fastq.transport.redis_ears import Poller
