@@ -20,7 +20,7 @@ cdef extern from "string.h" nogil:
     void* memmem(const void*, size_t, const void*, size_t)
 
 from debug cimport FASTQ_DEBUG
-from effects cimport EFFECT_PUBLISH, EFFECT_REASON, EFFECT_RESULT
+from effects cimport EFFECT_CHORD, EFFECT_PUBLISH, EFFECT_REASON, EFFECT_RESULT
 from isotime cimport iso_seconds
 from rows cimport ROW_MARKED_BIT, ROW_REDELIVERED_BIT, Row, row_next
 from scan cimport (
@@ -546,13 +546,14 @@ cdef class Ring:
     # -- emptying -----------------------------------------------------------------------------
 
     def drain(self) -> tuple:
-        """Take all completions: (how many, ack runs, results, publishes, odd).
+        """Take all completions: (how many, ack runs, results, publishes, odd, chords).
 
         results: (task_id, state, meta, reply queue or None).
         publishes: (queue, content, priority, run_at or None, exchange).
+        chords: (group id, 0, packed part) of members that ended, (group id, 1, b"") where the body is sent.
         odd: (tag, deaths, task row, outcome, queue, content, early, reason), for endings other than an ack.
         """
-        cdef list results = [], publishes = [], odd = []
+        cdef list results = [], publishes = [], odd = [], chords = []
         cdef uint32_t c
         cdef uint64_t head, tail
         cdef Py_ssize_t count = 0, acks = 0
@@ -567,7 +568,7 @@ cdef class Ring:
                 head += 1
                 slot = ring_slot(self.ring, number)
                 count += 1
-                reason = self.read_effects(slot, results, publishes) if slot.effects_n else None
+                reason = self.read_effects(slot, results, publishes, chords) if slot.effects_n else None
                 if self.rows[slot.task].endings[slot.outcome & (OUTCOMES - 1)] != END_ACK:
                     odd.append(self.describe(slot, reason))
                 elif not slot.flags & SLOT_EARLY:
@@ -575,7 +576,7 @@ cdef class Ring:
                     acks += 1
                 self.free_slot(number)
             child.done_head = head
-        return count, runs_of(self.tags, acks), results, publishes, odd
+        return count, runs_of(self.tags, acks), results, publishes, odd, chords
 
     cdef int free_slot(self, uint32_t number) except -1:
         cdef Slot* slot = ring_slot(self.ring, number)
@@ -607,9 +608,9 @@ cdef class Ring:
 
     cdef tuple describe_begun(self, Slot* slot):
         # Of a run that was lost the outcome is 0; of one that was over, what it was, and why.
-        return self.describe(slot, self.read_effects(slot, [], []) if slot.flags & SLOT_VERDICT else None)
+        return self.describe(slot, self.read_effects(slot, [], [], []) if slot.flags & SLOT_VERDICT else None)
 
-    cdef object read_effects(self, Slot* slot, list results, list publishes):
+    cdef object read_effects(self, Slot* slot, list results, list publishes, list chords):
         cdef bytes raw = PyBytes_FromStringAndSize(<char*>slot_payload(slot) + slot.effects_at, slot.effects_n)
         if slot.flags & SLOT_OUT_SPILLED:
             path = raw
@@ -619,7 +620,7 @@ cdef class Ring:
         reply = None
         if slot.reply_n:
             reply = PyBytes_FromStringAndSize(<char*>slot_payload(slot) + slot.reply_at, slot.reply_n).decode()
-        return parse_effects(raw, results, publishes, reply)
+        return parse_effects(raw, results, publishes, reply, chords)
 
     # -- watching -----------------------------------------------------------------------------
 
@@ -848,8 +849,8 @@ cdef inline int need(Py_ssize_t at, Py_ssize_t n, Py_ssize_t size) except -1:
     return 0
 
 
-def parse_effects(bytes raw, list results, list publishes, reply_to=None):
-    """Append the records of packed effects to *results* and *publishes*; return the reason, if there is one.
+def parse_effects(bytes raw, list results, list publishes, reply_to=None, list chords=None):
+    """Append the records of packed effects to *results*, *publishes* and *chords*; return the reason, if there is one.
 
     *reply_to* is the queue that waits for the results, or None.
     """
@@ -880,7 +881,7 @@ def parse_effects(bytes raw, list results, list publishes, reply_to=None):
             need(at, id_n, size)
             exchange = PyBytes_FromStringAndSize(<const char*>p + at, id_n).decode()
             at += id_n
-        elif kind != EFFECT_REASON:
+        elif kind != EFFECT_REASON and (kind != EFFECT_CHORD or chords is None):
             raise FrameError(f"effects hold an unknown record {kind} at byte {at - 2}")
         need(at, 2, size)
         memcpy(&id_n, p + at, 2)
@@ -897,6 +898,8 @@ def parse_effects(bytes raw, list results, list publishes, reply_to=None):
             results.append((name, state, data, reply_to))
         elif kind == EFFECT_PUBLISH:
             publishes.append((name, data, small, None if isnan(run_at) else run_at, exchange))
+        elif kind == EFFECT_CHORD:
+            chords.append((name, small, data))
         else:
             reason = name
     return reason

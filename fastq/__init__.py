@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from fastq.ids import uuid as uuid
     from fastq.result import AsyncResult as AsyncResult
     from fastq.result import EagerResult as EagerResult
+    from fastq.result import GroupResult as GroupResult
+    from fastq.result import ResultSet as ResultSet
 
 # Public name -> (module, name there).
 _TABLE = {
@@ -33,6 +35,8 @@ _TABLE = {
     "Celery": ("fastq.app.app", "Celery"),
     "EagerResult": ("fastq.result", "EagerResult"),
     "Fastq": ("fastq.app.app", "Fastq"),
+    "GroupResult": ("fastq.result", "GroupResult"),
+    "ResultSet": ("fastq.result", "ResultSet"),
     "Signature": ("fastq.canvas.signature", "Signature"),
     "Task": ("fastq.app.task", "Task"),
     "current_app": ("fastq.app.shared", "current_app"),

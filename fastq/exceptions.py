@@ -209,6 +209,10 @@ class WorkerShutdown(SystemExit):
     """The worker is to stop after the tasks that run."""
 
 
+class Unsupported(FastqError, NotImplementedError):
+    """What was asked cannot be had from the broker or the result store that is configured."""
+
+
 class BackendError(FastqError):
     """The result store could not do what was asked."""
 

@@ -14,7 +14,7 @@ from typing import Any
 
 Publish = Callable[..., Any]
 
-SUPERVISOR = ("collected", "before-settle", "settled", "early-acked", "staged", "released", "buried")
+SUPERVISOR = ("collected", "counted", "before-settle", "settled", "early-acked", "staged", "released", "buried")
 CHILD = ("claimed", "called", "recorded", "done")
 PRODUCER = ("before-publish", "published")
 

@@ -51,6 +51,42 @@ class Result(NamedTuple):
     reply_to: str | None = None
 
 
+class Part(NamedTuple):
+    """What a member of a chord leaves for the chord when it has ended.
+
+    ``place`` is where it stands in the header, if it has one; ``member`` the encoded value, as the store keeps it.
+    ``plan`` is what is done when the chord is complete (``fastq.wire.chord``), b"" where that could not be read.
+    """
+
+    group_id: str
+    task_id: str
+    place: int | None
+    state: str
+    member: bytes
+    root_id: str | None = None
+    plan: bytes = b""
+
+
+class Complete(NamedTuple):
+    """A chord whose last member has ended: its members in order, and who was the last."""
+
+    group_id: str
+    task_ids: Sequence[str]
+    last: Part
+    plan: bytes
+
+
+class Chord(NamedTuple):
+    """What a store has of a chord: the members that have ended, in order, and the saved group, if there is one.
+
+    One that ``is_done`` has sent its body.
+    """
+
+    is_done: bool
+    members: Sequence[bytes]
+    group: bytes | None = None
+
+
 class QueueStat(NamedTuple):
     """How many messages a queue has in each place."""
 
@@ -78,7 +114,8 @@ class Endings:
     ``ack`` and ``back`` hold inclusive runs ``(first_tag, last_tag)`` of consecutive tags that this
     worker holds. ``lost`` goes back with one more death counted. ``later`` holds (tag, Unix seconds) of what is
     to come again when it is due: only for transports that can do that (`Caps.defers`). ``rows`` holds (queue, deaths,
-    content) by tag, of what does not end in an ack: for transports that keep no content.
+    content) by tag, of what does not end in an ack: for transports that keep no content. ``parts`` and ``joined``
+    (ids of chords whose bodies are among what leaves) are for the result store; transports do not look at them.
     """
 
     ack: list[tuple[int, int]] = field(default_factory=list)
@@ -88,10 +125,13 @@ class Endings:
     later: list[tuple[int, float]] = field(default_factory=list)
     publish: list[Message] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+    joined: list[str] = field(default_factory=list)
     rows: dict[int, tuple[str, int, bytes]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.ack or self.back or self.lost or self.dead or self.later or self.publish or self.results)
+        return bool(self.ack or self.back or self.lost or self.dead or self.later or self.publish or self.results
+                    or self.parts or self.joined)
 
 
 Rows = Sequence[tuple[int, int, bytes]]

@@ -5,11 +5,16 @@ Run = tuple[int, int]
 Row = tuple[str, int, bytes]
 Stored = tuple[str, str, bytes, str | None]
 Published = tuple[str, bytes, int, float | None, str]
+Chorded = tuple[str, int, bytes]
 Described = tuple[int, int, int, int, str, bytes, bool, str | None]
 
 def ring_size(slots: int, slot_bytes: int, children: int) -> int: ...
 def parse_effects(
-    raw: bytes, results: list[Stored], publishes: list[Published], reply_to: str | None = None
+    raw: bytes,
+    results: list[Stored],
+    publishes: list[Published],
+    reply_to: str | None = None,
+    chords: list[Chorded] | None = None,
 ) -> str | None: ...
 @final
 class Ring:
@@ -71,6 +76,7 @@ class Ring:
         list[Stored],
         list[Published],
         list[Described],
+        list[Chorded],
     ]: ...
     def doze(self) -> bool: ...
     def awake(self) -> None: ...

@@ -248,6 +248,22 @@ class App(Decorator):
         """Return the handle on the result of the task *task_id*."""
         return AsyncResult(task_id, backend, task_name, self, parent)
 
+    def GroupResult(self, id: str | None = None, results: Any = None, parent: Any = None, **kwargs: Any) -> Any:
+        """Return the handle on the results of a group."""
+        return parts.results.GroupResult(id, results, parent, app=self, **kwargs)
+
+    def ResultSet(self, results: Any, **kwargs: Any) -> Any:
+        """Return one handle on many *results*."""
+        return parts.results.ResultSet(results, app=self, **kwargs)
+
+    def save_group(self, group: Any, backend: Any = None) -> None:
+        """Store which results belong to *group*, a GroupResult."""
+        parts.results.save_group(self, group, backend)
+
+    def restore_group(self, group_id: str, backend: Any = None) -> Any:
+        """Return the GroupResult that was saved under *group_id*, or None."""
+        return parts.results.restore_group(self, group_id, backend)
+
     @property
     def result_codec(self) -> MetaCodec:
         """Writes and reads result documents as the settings say."""
@@ -261,6 +277,10 @@ class App(Decorator):
     async def wait_for_result(self, store: ResultStore, task_id: str, timeout: float | None) -> bytes | None:
         """Return the document of a task that has ended, or None after *timeout* seconds; the loop runs meanwhile."""
         return await parts.waiter.wait(store, task_id, timeout)
+
+    def call_with_result(self, store: ResultStore, task_id: str, call: Callable[[bytes | Exception], object]) -> None:
+        """Have *call* called once with the document of a task that has ended, or the error, from any thread."""
+        parts.waiter.listen(store, task_id, call)
 
     def confirm(self, task_id: str, timeout: float | None = None) -> None:
         """Wait until the broker has stored the message of a task sent here; see `AsyncResult.confirmed`."""

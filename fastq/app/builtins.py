@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastq.app.unlock import chord_unlock
 from fastq.canvas.signature import signature
 
 
@@ -38,11 +39,17 @@ TASKS = {
     "celery.map": xmap,
     "celery.starmap": xstarmap,
     "celery.accumulate": accumulate,
+    "celery.chord_unlock": chord_unlock,
 }
+
+
+_SILENT = frozenset(("celery.backend_cleanup", "celery.chord_unlock"))
+# What it sends leaves with its ack; and it looks for results as long as it takes.
+_OPTIONS: dict[str, Any] = {"celery.chord_unlock": {"acks_late": True, "max_retries": None}}
 
 
 def add_builtins(app: Any) -> None:
     """Register them with *app*, which keeps those of its own that have such a name."""
     for name, fun in TASKS.items():
         if name not in app._tasks:
-            app.task_from_fun(fun, name=name, bind=True, ignore_result=name == "celery.backend_cleanup")
+            app.task_from_fun(fun, name=name, bind=True, ignore_result=name in _SILENT, **_OPTIONS.get(name, {}))

@@ -50,7 +50,7 @@ class Control:
     # Tasks
 
     def revoke(self, task_id: Ids, destination: Sequence[str] | None = None, terminate: bool = False,
-               signal: str = "SIGTERM", **options: Any) -> Answers | None:
+               signal: str | None = None, **options: Any) -> Answers | None:
         """Let the tasks of these ids not start, for three hours, also in workers that start later.
 
         With *terminate* those that run are ended: a child ends of any of TERM, INT, QUIT, HUP and KILL, and its task is
@@ -62,7 +62,7 @@ class Control:
                             destination, terminate, signal, options)
 
     def revoke_by_stamped_headers(self, headers: Mapping[str, Any], destination: Sequence[str] | None = None,
-                                  terminate: bool = False, signal: str = "SIGTERM", **options: Any) -> Answers | None:
+                                  terminate: bool = False, signal: str | None = None, **options: Any) -> Answers | None:
         """Let tasks not start that are stamped with one of *headers*, whose values may be lists."""
         pairs = [(name, str(value)) for name, values in headers.items()
                  for value in (values if isinstance(values, (list, tuple, set)) else [values])]
@@ -70,7 +70,7 @@ class Control:
                             [Revoked(value, name, time.time() + KEPT_S) for name, value in pairs],
                             destination, terminate, signal, options)
 
-    def terminate(self, task_id: Ids, destination: Sequence[str] | None = None, signal: str = "SIGTERM",
+    def terminate(self, task_id: Ids, destination: Sequence[str] | None = None, signal: str | None = None,
                   **options: Any) -> Answers | None:
         """Revoke tasks, and end them if they run."""
         return self.revoke(task_id, destination, terminate=True, signal=signal, **options)
@@ -113,10 +113,10 @@ class Control:
                               callback, pattern, matcher)
 
     def _revoke(self, command: str, arguments: dict[str, Any], revoked: list[Revoked],
-                destination: Sequence[str] | None, terminate: bool, signal: str,
+                destination: Sequence[str] | None, terminate: bool, signal: str | None,
                 options: dict[str, Any]) -> Answers | None:
-        arguments |= {"terminate": terminate, "signal": signal}
-        told = {name: options.get(name, default) for name, default in _OPTIONS.items()}
+        arguments |= {"terminate": terminate, "signal": signal or "SIGTERM"}
+        told = {name: default if options.get(name) is None else options[name] for name, default in _OPTIONS.items()}
         with closing(self.app.open_mailbox()) as mailbox:
             if not destination and not told["pattern"]:
                 mailbox.revoke(revoked)

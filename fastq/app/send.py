@@ -110,7 +110,8 @@ def send(
     _tell_before(name, out, policy)
     store(app, out.encode(app.transport.caps), policy)
     _tell_after(name, out)
-    result: AsyncResult[Any] = (options.get("result_cls") or app.AsyncResult)(out.task_id)
+    own = task.AsyncResult if task is not None and task.has_own("AsyncResult") else app.AsyncResult
+    result: AsyncResult[Any] = (options.get("result_cls") or own)(out.task_id)
     result.ignored = bool(out.headers["ignore_result"])
     if out.parent is not None and options.get("add_to_parent", True):
         remember(app, out.parent, result)

@@ -224,7 +224,8 @@ CELERY_ROWS = (
             "int", 10000,
             doc="Longest wait between such attempts, in milliseconds."),
     Setting("result_backend_transport_options", "CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS", "dict", {},
-            doc="Options of the result store. On Redis: global_keyprefix, master_name, sentinel_kwargs, retry_policy."),
+            doc="Options of the result store. On Redis: global_keyprefix, master_name, sentinel_kwargs, retry_policy, "
+                "result_chord_ordered."),
     Setting("result_cache_max", "CELERY_MAX_CACHED_RESULTS", "int", -1, takes="int none",
             doc="Results that a client keeps in memory; -1 keeps none, 0 or None all."),
     Setting("result_chord_expires", "CELERY_RESULT_CHORD_EXPIRES", "float", None, takes="float timedelta",

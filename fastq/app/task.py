@@ -16,11 +16,12 @@ from fastq.app.option import FromConfig, OnFailure
 from fastq.canvas.signature import Signature
 from fastq.exceptions import MaxRetriesExceededError, OperationalError, Retry
 from fastq.request import Request
-from fastq.result import AsyncResult, EagerResult
+from fastq.result import AsyncResult
 
 if TYPE_CHECKING:
     from fastq.app.express import Express
     from fastq.app.traits import Traits
+    from fastq.result import EagerResult
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -6,57 +6,72 @@ every id that somebody awaits and on one id of its own: to make it look at new i
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 import weakref
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastq import states
 from fastq._ext.envelope import new_id
-from fastq.backends.base import ResultStore
+from fastq.backends.base import Listened, ResultStore
 from fastq.types import Result
 
 if TYPE_CHECKING:
     import asyncio
 
+logger = logging.getLogger("fastq.results")
+
 _KEPT_S = 60.0
 _waiters: weakref.WeakKeyDictionary[ResultStore, Waiter] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
+Call = Callable[["bytes | Exception"], object]
 
 
 async def wait(store: ResultStore, task_id: str, timeout: float | None) -> bytes | None:
     """Return the document of *task_id* once its state is final, or None after *timeout* seconds."""
     import asyncio  # noqa: PLC0415 - costs 15 ms, which only programs with an event loop should pay
 
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[bytes] = loop.create_future()
-    if hasattr(store, "listen"):
-        return await _listen(store, task_id, future, timeout)
-    waiter = _waiter_of(store)
-    if waiter.add(task_id, future):
-        await asyncio.to_thread(waiter.wake)
-    try:
-        return await asyncio.wait_for(future, timeout)
-    except asyncio.TimeoutError:
-        return None
-    finally:
-        waiter.discard(task_id, future)
-
-
-async def _listen(store: Any, task_id: str, future: asyncio.Future[bytes], timeout: float | None) -> bytes | None:
-    import asyncio  # noqa: PLC0415 - as above
+    future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def call(answer: bytes | Exception) -> None:
         _call_soon(future, lambda: _settle(future, answer))
 
-    store.listen(task_id, call)
+    wake = _listen(store, task_id, call)
+    if wake is not None:
+        await asyncio.to_thread(wake)
     try:
         return await asyncio.wait_for(future, timeout)
     except asyncio.TimeoutError:
         return None
     finally:
+        unlisten(store, task_id, call)
+
+
+def listen(store: ResultStore, task_id: str, call: Call) -> None:
+    """Call *call* once with the document of *task_id* when its state is final, or the error, from any thread."""
+    wake = _listen(store, task_id, call)
+    if wake is not None:
+        wake()
+
+
+def unlisten(store: ResultStore, task_id: str, call: Call) -> None:
+    """Forget what `listen` was told."""
+    if isinstance(store, Listened):
         store.unlisten(task_id, call)
+    else:
+        _waiter_of(store).discard(task_id, call)
+
+
+def _listen(store: ResultStore, task_id: str, call: Call) -> Callable[[], object] | None:
+    """Note that *call* waits; returns what must be called then, which takes a moment."""
+    if isinstance(store, Listened):
+        store.listen(task_id, call)
+        return None
+    waiter = _waiter_of(store)
+    return waiter.wake if waiter.add(task_id, call) else None
 
 
 def _settle(future: asyncio.Future[bytes], answer: bytes | Exception) -> None:
@@ -76,15 +91,15 @@ class Waiter:
         self._store = store
         self._own_id = f"fastq-wake-{new_id()}"
         self._lock = threading.Lock()
-        self._futures: dict[str, list[asyncio.Future[bytes]]] = {}
+        self._calls: dict[str, list[Call]] = {}
         self._is_running = False
         self._is_woken = False
 
-    def add(self, task_id: str, future: asyncio.Future[bytes]) -> bool:
-        """Let *future* have the document of *task_id*; return whether the thread must be woken for it."""
+    def add(self, task_id: str, call: Call) -> bool:
+        """Let *call* have the document of *task_id*; return whether the thread must be woken for it."""
         with self._lock:
-            is_known = task_id in self._futures
-            self._futures.setdefault(task_id, []).append(future)
+            is_known = task_id in self._calls
+            self._calls.setdefault(task_id, []).append(call)
             if not self._is_running:
                 self._is_running = True
                 threading.Thread(target=self._run, name="fastq-results", daemon=True).start()
@@ -93,14 +108,14 @@ class Waiter:
             self._is_woken = self._is_woken or must_wake
             return must_wake
 
-    def discard(self, task_id: str, future: asyncio.Future[bytes]) -> None:
-        """Forget *future*. The thread learns of it when it next wakes: it is a daemon and costs nothing asleep."""
+    def discard(self, task_id: str, call: Call) -> None:
+        """Forget *call*. The thread learns of it when it next wakes: it is a daemon and costs nothing asleep."""
         with self._lock:
-            left = [other for other in self._futures.get(task_id, ()) if other is not future]
+            left = [other for other in self._calls.get(task_id, ()) if other is not call]
             if left:
-                self._futures[task_id] = left
+                self._calls[task_id] = left
             else:
-                self._futures.pop(task_id, None)
+                self._calls.pop(task_id, None)
 
     def wake(self) -> None:
         """Make the thread look at who waits."""
@@ -110,7 +125,7 @@ class Waiter:
         while True:
             with self._lock:
                 self._is_woken = False
-                task_ids = list(self._futures)
+                task_ids = list(self._calls)
                 if not task_ids:
                     self._is_running = False
                     return
@@ -119,23 +134,23 @@ class Waiter:
                 if found.pop(self._own_id, None) is not None:
                     self._store.forget((self._own_id,))
             except Exception as exc:
-                self._fail(exc)
+                with self._lock:
+                    told = [(call, exc) for calls in self._calls.values() for call in calls]
+                    self._calls.clear()
+                _tell(told)
                 continue
-            for task_id, raw in found.items():
-                self._deliver(task_id, raw)
+            with self._lock:
+                heard = [(call, raw) for task_id, raw in found.items() for call in self._calls.pop(task_id, ())]
+            _tell(heard)
 
-    def _deliver(self, task_id: str, raw: bytes) -> None:
-        with self._lock:
-            futures = self._futures.pop(task_id, [])
-        for future in futures:
-            _call_soon(future, lambda future=future: future.done() or future.set_result(raw))
 
-    def _fail(self, exc: Exception) -> None:
-        with self._lock:
-            futures = [future for waiting in self._futures.values() for future in waiting]
-            self._futures.clear()
-        for future in futures:
-            _call_soon(future, lambda future=future: future.done() or future.set_exception(exc))
+def _tell(told: Sequence[tuple[Call, bytes | Exception]]) -> None:
+    for call, answer in told:
+        try:
+            call(answer)
+        except Exception:
+            # It is a user's, and those behind it wait for theirs.
+            logger.exception("what was to be called with a result raised")
 
 
 def _waiter_of(store: ResultStore) -> Waiter:

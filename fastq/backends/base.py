@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from fastq.types import Result
+from fastq.types import Chord, Complete, Part, Result
 
 
-class ResultStore(Protocol):
+class Documents(Protocol):
     """Keeps one encoded document per task id. Once a SUCCESS is stored, later writes are ignored."""
 
     def put(self, results: Sequence[Result]) -> None:
@@ -33,7 +33,60 @@ class ResultStore(Protocol):
         """Let go of everything. Safe to call twice."""
 
 
-class Replies(ResultStore, Protocol):
+class Chords(Protocol):
+    """Keeps which members of chords have ended, and groups. Every store has it; one that cannot does not `joins`."""
+
+    joins: bool
+    """Whether it counts; else all of this raises Unsupported."""
+
+    def chord_open(self, group_id: str, size: int, *, group: bytes | None = None, expires_at: float | None = None,
+                   renew: bool = False) -> None:
+        """Say of how many members the chord *group_id* is, before the last of them is sent; and keep its *group*.
+
+        One that has sent its body stays done, unless *renew*: then it counts anew. Raises BackendError.
+        """
+
+    def chord_add(self, group_id: str, count: int = 1) -> None:
+        """Say that the chord has *count* members more. Raises BackendError."""
+
+    def chord_count(self, parts: Sequence[Part], expires_at: float | None = None) -> list[Complete]:
+        """Note that members have ended, each counted once; return the chords that the caller has to complete.
+
+        A chord is given to one caller, and to it again when the same member is told again. Raises BackendError.
+        """
+
+    def chord_get(self, group_id: str) -> Chord:
+        """What is known of a chord. Raises BackendError."""
+
+    def chord_close(self, group_ids: Sequence[str]) -> None:
+        """Note that the bodies of chords were sent, and drop the rest. Raises BackendError."""
+
+    def group_put(self, group_id: str, raw: bytes, expires_at: float | None) -> None:
+        """Keep the members of a group. Raises BackendError."""
+
+    def group_get(self, group_id: str) -> bytes | None:
+        """The members of a group that were kept. Raises BackendError."""
+
+    def group_forget(self, group_id: str) -> None:
+        """Drop the members of a group. Raises BackendError."""
+
+
+class ResultStore(Documents, Chords, Protocol):
+    """What keeps results."""
+
+
+@runtime_checkable
+class Listened(Protocol):
+    """A store with a thread of its own that reads for those who cannot wait in one."""
+
+    def listen(self, task_id: str, call: Callable[[bytes | Exception], object]) -> None:
+        """Call *call* once with the document of a task that has ended, or the error, from any thread, or at once."""
+
+    def unlisten(self, task_id: str, call: Callable[[bytes | Exception], object]) -> None:
+        """Forget what `listen` was told."""
+
+
+class Replies(ResultStore, Listened, Protocol):
     """A store whose documents come to the sender of the task, in messages, and to nobody else."""
 
     @property
@@ -42,12 +95,6 @@ class Replies(ResultStore, Protocol):
 
     def expect(self) -> str:
         """See to it that documents can come, before a task is sent; returns `address`. Raises TransportError."""
-
-    def listen(self, task_id: str, call: Callable[[bytes | Exception], object]) -> None:
-        """Call *call* once with the document of a task that has ended, or the error, from any thread, or at once."""
-
-    def unlisten(self, task_id: str, call: Callable[[bytes | Exception], object]) -> None:
-        """Forget what `listen` was told."""
 
     def lost_since(self, began: float) -> str | None:
         """Say what was lost since *began* (of the monotonic clock) that a wait may have been for; None for nothing."""

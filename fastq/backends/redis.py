@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from fastq.backends.listeners import Call
 from fastq.backends.meta import MetaCodec
 from fastq.backends.redis_ask import Asker, Documents
-from fastq.backends.redis_keys import task_prefix
+from fastq.backends.redis_chord import RedisChords
+from fastq.backends.redis_keys import group_prefix, task_prefix
 from fastq.backends.redis_options import StoreOptions
 from fastq.backends.redis_spread import SpreadDocuments
 from fastq.backends.redis_wait import Waits
@@ -23,7 +24,7 @@ from fastq.exceptions import BackendError, TransportError, WireError
 from fastq.states import SUCCESS
 from fastq.transport.redis_cluster import Cluster
 from fastq.transport.redis_script import Script
-from fastq.types import Result
+from fastq.types import Chord, Complete, Part, Result
 
 MANY = 1000
 """Documents fetched, or dropped, by one command."""
@@ -54,6 +55,8 @@ class RedisStore:
         documents = store.wait(["0190..."], timeout=10)
     """
 
+    joins = True
+
     def __init__(self, url: str, options: StoreOptions) -> None:
         self._options = options
         self._way = options.way(url)
@@ -62,6 +65,9 @@ class RedisStore:
         # Of a cluster any node will do to hear of results: what is published goes to all of them.
         self._cluster = Cluster(self._way) if self._way.targets[0].is_clustered else None
         self._documents = self._place()
+        self._chords = RedisChords(
+            group_prefix(options.global_keyprefix or self._way.prefix), self._documents.ask_for,
+            is_ordered=options.result_chord_ordered, is_apart=self._cluster is not None)
         self._begin()
         _stores.add(self)
 
@@ -164,6 +170,49 @@ class RedisStore:
     def unlisten(self, task_id: str, call: Call) -> None:
         """Forget what `listen` was told."""
         self._waits.unlisten(task_id, call)
+
+    # -- chords and groups ---------------------------------------------------------------------
+
+    def chord_open(self, group_id: str, size: int, *, group: bytes | None = None, expires_at: float | None = None,
+                   renew: bool = False) -> None:
+        """Say of how many members a chord is; see `Chords.chord_open`. Raises BackendError."""
+        with _as_backend_error():
+            self._chords.open(group_id, size, group, expires_at, renew=renew)
+
+    def chord_add(self, group_id: str, count: int = 1) -> None:
+        """Say that a chord has *count* members more. Raises BackendError."""
+        with _as_backend_error():
+            self._chords.add(group_id, count)
+
+    def chord_count(self, parts: Sequence[Part], expires_at: float | None = None) -> list[Complete]:
+        """Note that members of chords have ended; returns the chords to complete. Raises BackendError."""
+        with _as_backend_error():
+            return self._chords.count(parts, expires_at)
+
+    def chord_get(self, group_id: str) -> Chord:
+        """What is known of a chord. Raises BackendError."""
+        with _as_backend_error():
+            return self._chords.get(group_id)
+
+    def chord_close(self, group_ids: Sequence[str]) -> None:
+        """Note that the bodies of chords were sent, and drop the rest. Raises BackendError."""
+        with _as_backend_error():
+            self._chords.close(group_ids)
+
+    def group_put(self, group_id: str, raw: bytes, expires_at: float | None) -> None:
+        """Keep the members of a group. Raises BackendError."""
+        with _as_backend_error():
+            self._chords.put_group(group_id, raw, expires_at)
+
+    def group_get(self, group_id: str) -> bytes | None:
+        """The members of a group that were kept. Raises BackendError."""
+        with _as_backend_error():
+            return self._chords.get_group(group_id)
+
+    def group_forget(self, group_id: str) -> None:
+        """Drop the members of a group. Raises BackendError."""
+        with _as_backend_error():
+            self._chords.forget_group(group_id)
 
     # -- the rest ------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from fastq.exceptions import ConnectionLost, TransportError
 from fastq.transport.redis_link import Link
@@ -27,6 +27,9 @@ class Documents(Protocol):
 
         Raises TransportError.
         """
+
+    def ask_for(self, key: bytes, question: Callable[[Link], Any]) -> Any:
+        """Return what *question* returns for a link to where *key* is; it may be put twice. Raises TransportError."""
 
     def close(self) -> None:
         """Close the connections. Safe to call twice."""
@@ -65,6 +68,10 @@ class Asker:
         Raises TransportError.
         """
         return cast("list[int]", self.ask(lambda link: self._script.call(link, keys, arguments)))
+
+    def ask_for(self, key: bytes, question: Callable[[Link], Any]) -> Any:
+        """Return what *question* returns for a link of its own; all keys are there. Raises TransportError."""
+        return self.ask(question)
 
     def ask(self, question: Callable[[Link], Answer]) -> Answer:
         """Return what *question* returns for a link of its own. Raises TransportError.

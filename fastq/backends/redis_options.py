@@ -27,7 +27,8 @@ _TEXTS = ("client_name", "global_keyprefix", "master_name", "password", "usernam
 
 class StoreOptions(NamedTuple):
     """Seconds where a name ends so. ``patience_s`` is how long who waits lets a server be away; ``retry_policy`` is
-    Celery's way to say it. ``credential_provider`` has ``get_credentials() -> (user, password)``.
+    Celery's way to say it. With ``result_chord_ordered`` false the values of a chord come in the order in which its
+    members ended. ``credential_provider`` has ``get_credentials() -> (user, password)``.
     """
 
     serializer: str = "json"
@@ -44,6 +45,7 @@ class StoreOptions(NamedTuple):
     master_name: str = ""
     sentinel_kwargs: Mapping[str, Any] = {}
     client_name: str = "fastq-results"
+    result_chord_ordered: bool = True
 
     @classmethod
     def read(cls, url: str, options: Mapping[str, object]) -> StoreOptions:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from fastq.exceptions import ConnectionLost, FastqError, TransportError
 from fastq.transport.redis_cluster import Cluster, Node, parse_moved, slot_of
@@ -56,6 +57,27 @@ class SpreadDocuments:
         """
         asked = [self._script.words([key], arguments[3 * at:3 * at + 3]) for at, key in enumerate(keys)]
         return [at for at, left in enumerate(self._ask(keys, asked), 1) if left]
+
+    def ask_for(self, key: bytes, question: Callable[[Link], Any]) -> Any:
+        """Return what *question* returns for a link to the node that has *key*; it may be put again. Raises
+        TransportError.
+        """
+        deadline = time.monotonic() + self._patience_s
+        with self._lock:
+            while True:
+                if self._is_closed:
+                    raise TransportError("the store of results is closed")
+                node = self._node_of(key)
+                try:
+                    return question(self._links[node])
+                except (ConnectionLost, Unready) as error:
+                    if time.monotonic() >= deadline:
+                        raise
+                    _, moved, where = str(error).partition("MOVED ")
+                    if moved:
+                        self._cluster.note(slot_of(key), parse_moved(moved + where, node.host))
+                    else:
+                        time.sleep(PAUSE_S)
 
     def _ask(self, keys: Sequence[bytes], asked: Sequence[Words]) -> list[object]:
         """Ask each of *asked* at the node that has its key; the replies, in order."""

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from fastq._ext import envelope
 from fastq.amqp.brokers import Brokers
 from fastq.amqp.target import parse_many
+from fastq.backends.joinless import Joinless
 from fastq.backends.listeners import Call, Listeners
 from fastq.backends.meta import MetaCodec, typed
 from fastq.backends.patience import PAUSE_FIRST_S, Patience
@@ -60,7 +61,7 @@ def open_url(url: str, options: Mapping[str, Any]) -> RpcStore:
     return RpcStore(RpcOptions(**merge_options(url, {}, options, RpcOptions._fields)))  # type: ignore[arg-type]
 
 
-class RpcStore:
+class RpcStore(Joinless):
     """A `ResultStore` of what comes back to this process. Safe to use from many threads, and after a fork.
 
     Example::

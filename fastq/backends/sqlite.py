@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import os
 import select
+import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from fastq.exceptions import BackendError, TransportError
 from fastq.states import READY_STATES
-from fastq.transport import sqlite_result
+from fastq.transport import sqlite_chord, sqlite_result
 from fastq.transport.bell import RESULTS, Sleeper, interest_of
 from fastq.transport.sqlite_file import FileOptions, SqliteFile
 from fastq.transport.url import merge_options, parse_url
-from fastq.types import Result
+from fastq.types import Chord, Complete, Part, Result
 
 NAP_S = 5.0
 """The longest sleep: should a ring ever be lost, a result is seen this much later."""
@@ -51,9 +52,13 @@ class SqliteStore:
         store.get(["0190..."])
     """
 
+    joins = True
+
     def __init__(self, file: SqliteFile) -> None:
         self._file = file
         self._closed = False
+        self._has_chords: sqlite3.Connection | None = None
+        """The connection on which the tables of chords were seen: another one may lead to another file."""
 
     def put(self, results: Sequence[Result]) -> None:
         """Store documents in one transaction, and wake those who wait for them. Raises BackendError."""
@@ -119,7 +124,66 @@ class SqliteStore:
     def prune(self, limit: int = 1000) -> int:
         """Drop up to *limit* expired documents; returns how many. Raises BackendError."""
         with _as_backend_error(), self._file.transaction() as conn:
-            return sqlite_result.prune(conn, time.time(), limit)
+            now = time.time()
+            return sqlite_result.prune(conn, now, limit) + sqlite_chord.prune(conn, now, limit)
+
+    # -- chords and groups ---------------------------------------------------------------------
+
+    def chord_open(self, group_id: str, size: int, *, group: bytes | None = None, expires_at: float | None = None,
+                   renew: bool = False) -> None:
+        """Say of how many members a chord is; see `Chords.chord_open`."""
+        with self._chords() as conn:
+            sqlite_chord.open_chord(conn, group_id, size, expires_at, renew=renew)
+            if group is not None:
+                sqlite_chord.put_group(conn, group_id, group, expires_at)
+
+    def chord_add(self, group_id: str, count: int = 1) -> None:
+        """Say that a chord has *count* members more."""
+        with self._chords() as conn:
+            sqlite_chord.add(conn, group_id, count)
+
+    def chord_count(self, parts: Sequence[Part], expires_at: float | None = None) -> list[Complete]:
+        """Note that members of chords have ended; returns the chords to complete. One transaction."""
+        groups: dict[str, list[Part]] = {}
+        for part in parts:
+            groups.setdefault(part.group_id, []).append(part)
+        with self._chords() as conn:
+            found = [sqlite_chord.count(conn, group_id, own, expires_at) for group_id, own in groups.items()]
+        return [complete for complete in found if complete is not None]
+
+    def chord_get(self, group_id: str) -> Chord:
+        """What is known of a chord."""
+        with self._chords() as conn:
+            return sqlite_chord.get(conn, group_id, time.time())
+
+    def chord_close(self, group_ids: Sequence[str]) -> None:
+        """Note that the bodies of chords were sent, and drop the rest."""
+        with self._chords() as conn:
+            sqlite_chord.close(conn, group_ids, time.time())
+
+    def group_put(self, group_id: str, raw: bytes, expires_at: float | None) -> None:
+        """Keep the members of a group."""
+        with self._chords() as conn:
+            sqlite_chord.put_group(conn, group_id, raw, expires_at)
+
+    def group_get(self, group_id: str) -> bytes | None:
+        """The members of a group that were kept."""
+        with self._chords() as conn:
+            return sqlite_chord.get_group(conn, group_id, time.time())
+
+    def group_forget(self, group_id: str) -> None:
+        """Drop the members of a group."""
+        with self._chords() as conn:
+            conn.execute("DELETE FROM saved_group WHERE id = ?", (group_id,))
+
+    @contextmanager
+    def _chords(self) -> Iterator[sqlite3.Connection]:
+        """A transaction in which the tables of chords are there. Raises BackendError."""
+        with _as_backend_error(), self._file.transaction() as conn:
+            if conn is not self._has_chords:
+                sqlite_chord.prepare(conn)
+            yield conn
+        self._has_chords = conn
 
     def close(self) -> None:
         """Let go of the file. Safe to call twice."""

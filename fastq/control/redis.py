@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastq._ext import kombu
+from fastq._ext import kombu, resp
 from fastq.control.mailbox import QUEUE_S, Revoked
 from fastq.exceptions import DecodeError
 from fastq.transport.redis_binding import parse_table
@@ -43,7 +43,7 @@ class RedisMailbox:
 
     def listen(self, node: str) -> None:
         """Subscribe to the channel of all workers; nothing there is *node*'s own."""
-        self._link.send(kombu.command("SUBSCRIBE", self._keys.channel(self._requests)))
+        self._link.send(resp.command("SUBSCRIBE", self._keys.channel(self._requests)))
 
     def expect(self, address: str) -> None:
         """Bind a list for the answers to *address*, as kombu looks for it."""
@@ -83,7 +83,7 @@ class RedisMailbox:
         if silent_s > SILENT_S:
             raise link.lose(f"nothing was heard for {silent_s:.0f} s")
         if silent_s > PING_S:
-            link.send(kombu.command("PING"))
+            link.send(resp.command("PING"))
         return found
 
     def request(self, content: bytes) -> None:

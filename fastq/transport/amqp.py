@@ -287,6 +287,11 @@ class AmqpTransport:
         return bool(consumer.gathered or self._trials.has_come) and time.monotonic() - consumer.taken_at >= STUCK_S
 
     @property
+    def has_settled(self) -> bool:
+        """Whether all is confirmed that was published."""
+        return not self._publisher.pending
+
+    @property
     def is_choked(self) -> bool:
         """Whether the broker blocks publishers, as far as is known; while it does, only a shutdown gives back."""
         return self._leaving.is_choked

@@ -46,6 +46,10 @@ class Transport(Protocol):
     def is_choked(self) -> bool:
         """Whether the broker takes no messages for now: what is given back would count as left by one who died."""
 
+    @property
+    def has_settled(self) -> bool:
+        """Whether the broker has done all that the turns so far said, as far as is known."""
+
     def publish_one(self, queue: str, content: bytes, priority: int = 0, run_at: float | None = None,
                     exchange: str = "") -> None:
         """Store one message: when this returns it is stored, or on its way and sent again until it is.

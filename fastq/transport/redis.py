@@ -132,6 +132,11 @@ class RedisTransport:
             # The producer's connection: what this worker holds is as safe as before.
             raise TransportError(str(error)) from error
 
+    @property
+    def has_settled(self) -> bool:
+        """Whether all turns are answered."""
+        return self._desk is None or self._desk.has_settled
+
     def turn(self, endings: Endings, credit: int) -> Deliveries:
         """Hand over what ended, and take what has come. Raises NotHeld, and LeaseLost when all that is held is void."""
         return self._attached().turn(endings, credit)

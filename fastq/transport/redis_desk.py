@@ -38,6 +38,8 @@ PIECE = 256
 taken in as the server looks for."""
 DEEP = 32
 """Lists that gave so many, and all that was asked for, have more."""
+FLOOD_S = 0.005
+"""Two messages that waits got within so long are the first of many: the lists are asked for the rest."""
 DOUBT_S = 15.0
 """A worker that wants deliveries and got none for so long looks itself whether there are any."""
 STUCK_S = 0.25
@@ -65,6 +67,7 @@ class Desk:
         self.gathered = 0
         """Deliveries that have come and were not taken."""
         self._taken_at = time.monotonic()
+        self._came_at = 0.0
         self._window = self._credit = 0
         self._is_dry = False
         """The lists were empty when they were last asked, and nothing was heard since."""
@@ -154,6 +157,11 @@ class Desk:
             taken.append((queue, rows))
             self._taken_at = time.monotonic()
         return taken
+
+    @property
+    def has_settled(self) -> bool:
+        """Whether the server has done all that was said."""
+        return not self._turns and not self._outbox.is_urgent
 
     @property
     def is_quiet(self) -> bool:
@@ -252,6 +260,10 @@ class Desk:
 
     def _came(self, queue: int, envelope: bytes) -> None:
         """Take in what a wait got; the next turn records it."""
+        now = time.monotonic()
+        if now - self._came_at < FLOOD_S:
+            self._is_dry = False    # they come faster than one by one is fetched: the lists have more
+        self._came_at = now
         number = self._turns.next_number
         self._turns.next_number += 1
         self._outbox.adopted.append((queue, number))

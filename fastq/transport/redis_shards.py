@@ -147,6 +147,11 @@ class ShardedTransport:
             raise TransportError(f"a process can consume {MOST_MEMBERS} queues of a cluster, and no more")
         return number
 
+    @property
+    def has_settled(self) -> bool:
+        """Whether all turns of all queues are answered."""
+        return all(member.has_settled for member in self._attached.values())
+
     def turn(self, endings: Endings, credit: int) -> Deliveries:
         """Hand over what ended, and take what has come, queue by queue.
 

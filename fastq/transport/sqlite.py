@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
 from fastq.exceptions import LeaseLost, TransportError
-from fastq.transport import sqlite_claim, sqlite_lease, sqlite_result, sqlite_stat
+from fastq.transport import sqlite_chord, sqlite_claim, sqlite_lease, sqlite_result, sqlite_stat
 from fastq.transport.base import Caps
 from fastq.transport.bell import MESSAGES, Sleeper, interest_of
 from fastq.transport.sqlite_claim import Runs
@@ -83,6 +83,7 @@ class SqliteTransport:
 
     caps = Caps(stores_results=True, lean_headers=True, is_atomic=True, has_leases=True)
     is_choked = False
+    has_settled = True
 
     def __init__(self, file: SqliteFile, options: TransportOptions) -> None:
         self._file = file
@@ -278,6 +279,7 @@ class SqliteTransport:
                 self._lose()
             count = sqlite_lease.reap(conn, self._file.bell(), arrivals, self._death_limit, worker, late)
             sqlite_result.prune(conn, time.time(), PRUNED)
+            sqlite_chord.prune(conn, time.time(), PRUNED)
         self._arrived(arrivals)
         return count
 

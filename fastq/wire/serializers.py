@@ -77,6 +77,11 @@ class Serializers:
         names = (accept,) if isinstance(accept, str) else accept
         return frozenset(name if "/" in name else self._type_of(name) for name in names)
 
+    def name_of(self, content_type: str | None) -> str | None:
+        """Return the name of the serializer for *content_type*, None when there is none."""
+        codec = self._by_type.get(content_type or "")
+        return None if codec is None else codec.name
+
     def dumps(self, value: Any, name: str | None = None) -> tuple[str, str, bytes]:
         """Encode *value* with the serializer *name*: (content type, content encoding, body).
 

@@ -17,6 +17,7 @@ from fastq.exceptions import BackendError, ConnectionLost, TransportError
 from fastq.transport.base import Transport
 from fastq.types import Deliveries, Endings
 from fastq.worker.decide import Decider
+from fastq.worker.join import Joiner
 from fastq.worker.prefetch import Prefetch
 from fastq.worker.settle import Settler
 from fastq.worker.tell import tell_received
@@ -37,13 +38,16 @@ class Consumer:
     """Moves deliveries from the transport into the ring, and their endings back."""
 
     def __init__(self, transport: Transport, ring: Ring, settler: Settler, decider: Decider,
-                 prefetch: Prefetch, store: ResultStore | None = None) -> None:
+                 prefetch: Prefetch, store: ResultStore | None = None, joiner: Joiner | None = None) -> None:
         self._transport = transport
         self._ring = ring
         self._settler = settler
         self._decider = decider
         self._prefetch = prefetch
         self._store = store
+        self._joiner = joiner
+        self._joined: list[str] = []
+        """Chords whose bodies were handed to the broker, and of which the store is to be told when it has them."""
         self._pushes = transport.caps.pushes
         self._defers = transport.caps.defers
         self._flow = 0
@@ -75,6 +79,8 @@ class Consumer:
         if collected:
             points.reach("collected")
             self._observe()
+        if self._joined and self._transport.has_settled:
+            self._close_joined()
         credit = 0 if self.closing else self._prefetch.credit(self._ring.in_hand)
         is_told = self._is_asking or not self._pushes
         if not self._settler.endings and not self._rung and (credit == 0 or (self.dry and is_told)):
@@ -96,14 +102,31 @@ class Consumer:
             if self._store is not None and endings.results:
                 # Stored before the ack: a result may come twice, but is never missing.
                 self._put(self._store, endings)
+            if endings.parts and self._joiner is not None:
+                self._joiner.count(endings)
+                points.reach("counted")
+            joined, endings.joined = endings.joined, []
             points.reach("before-settle")
-            deliveries = self._transport.turn(endings, credit)
+            try:
+                deliveries = self._transport.turn(endings, credit)
+            except BaseException:
+                endings.joined = joined
+                raise
             self._is_asking = credit > 0
             points.reach("settled")
+            if joined:
+                self._joined += joined
+                if self._transport.has_settled:
+                    self._close_joined()
             return deliveries
         except BaseException:
             self._settler.give_again(endings)
             raise
+
+    def _close_joined(self) -> None:
+        joined, self._joined = self._joined, []
+        if self._joiner is not None:
+            self._joiner.close(joined)
 
     @staticmethod
     def _put(store: ResultStore, endings: Endings) -> None:

@@ -129,11 +129,11 @@ class Decider:
             return
         now = time.time()
         if self._revocations.holds(headers):
-            self._verdicts.revoke(Outcome.REVOKED, properties, headers, TaskRevokedError("revoked"), endings)
+            self._verdicts.revoke(Outcome.REVOKED, queue, content, TaskRevokedError("revoked"), endings)
             endings.ack.append((tag, tag))
             return
         if expires and expires <= now:
-            self._verdicts.revoke(Outcome.EXPIRED, properties, headers, TaskRevokedError("expired"), endings)
+            self._verdicts.revoke(Outcome.EXPIRED, queue, content, TaskRevokedError("expired"), endings)
             endings.ack.append((tag, tag))
             return
         if eta <= now:

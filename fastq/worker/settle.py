@@ -16,7 +16,7 @@ from fastq.exceptions import TaskRevokedError, WorkerLostError
 from fastq.states import FAILURE, SUCCESS
 from fastq.types import Endings, Message, Result
 from fastq.worker.decide import again
-from fastq.worker.effects import pack_verdict
+from fastq.worker.effects import pack_verdict, parts_of
 from fastq.worker.orphans import Orphans
 from fastq.worker.outcome import FATES, FOLLOW_S, OVER, Ending, Outcome, error_of
 from fastq.worker.verdict import Verdicts
@@ -46,7 +46,7 @@ class Settler:
 
     def collect(self) -> int:
         """Take every completion out of the ring; returns how many there were."""
-        count, acks, results, publishes, odd = self._ring.drain()
+        count, acks, results, publishes, odd, chords = self._ring.drain()
         if count == 0:
             return 0
         self.finished += count
@@ -58,6 +58,10 @@ class Settler:
             at, failed_at = self._expiry.at(SUCCESS), self._expiry.at(FAILURE)
             endings.results += [Result(task_id, state, meta, failed_at if state == FAILURE else at, reply_to)
                                 for task_id, state, meta, reply_to in results]
+        if chords:
+            parts, joined = parts_of(chords)
+            endings.parts += parts
+            endings.joined += joined
         if publishes:
             endings.publish += map(Message._make, publishes)
         for row in odd:
@@ -72,7 +76,7 @@ class Settler:
     def give_again(self, endings: Endings) -> None:
         """Keep endings that the broker did not take, for the next turn."""
         newer = self.take()
-        for name in ("ack", "back", "lost", "dead", "later", "publish", "results"):
+        for name in ("ack", "back", "lost", "dead", "later", "publish", "results", "parts", "joined"):
             getattr(endings, name).extend(getattr(newer, name))
         endings.rows.update(newer.rows)
         self.endings = endings
@@ -92,6 +96,8 @@ class Settler:
         self.endings.publish += kept.publish
         self.endings.publish += [again(queue, content) for queue, content in early]
         self.endings.results += kept.results
+        self.endings.parts += kept.parts
+        self.endings.joined += kept.joined
 
     def condemn(self, child: int, tag: int, why: float | str) -> bool:
         """Remember that *child* is to be killed for what *tag* does; False if it was known already.
@@ -129,8 +135,8 @@ class Settler:
         return len(lost)
 
     def _terminate(self, row: Odd, why: str) -> None:
-        tag, _, _, _, _, content, early, _ = row
-        self._verdicts.revoke_content(content, TaskRevokedError("terminated"), self.endings)
+        tag, _, _, _, queue, content, early, _ = row
+        self._verdicts.revoke(Outcome.REVOKED, queue, content, TaskRevokedError("terminated"), self.endings)
         if not early and not self.orphans.end(tag, Ending.ACK, why):
             self.endings.ack.append((tag, tag))
 
@@ -146,7 +152,7 @@ class Settler:
         tag, deaths, _, _, queue, content, early, _ = row
         if early:
             # It may have done half of its work, and whoever acks early asks for one run at most.
-            self._verdicts.end(Outcome.LOST, content, WorkerLostError(why), self.endings)
+            self._verdicts.end(Outcome.LOST, queue, content, WorkerLostError(why), self.endings)
         elif not self.orphans.end(tag, Ending.LOSE):
             self.endings.back.append((tag, tag))
             self.endings.rows[tag] = queue, deaths, content
@@ -214,11 +220,11 @@ class Settler:
             self._ring.release()
 
     def _conclude(self, row: Odd) -> None:
-        tag, _, task, number, _, content, early, why = row
+        tag, _, task, number, queue, content, early, why = row
         # A child that died while it followed a run up may have made another outcome of it, and not said all of it.
         outcome = Outcome(number) if number in OVER and why else Outcome.LOST
         why = why or "its child died, and so did the one that followed it up"
-        self._verdicts.end(outcome, content, error_of(outcome, why), self.endings)
+        self._verdicts.end(outcome, queue, content, error_of(outcome, why), self.endings)
         ending = Ending(self._rows[task][number])
         if early or self.orphans.end(tag, ending, why):
             return

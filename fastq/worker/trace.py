@@ -19,7 +19,9 @@ from fastq._ext.envelope import unpack
 from fastq._ext.execute import Executor
 from fastq._ext.ring import parse_effects
 from fastq.app import links
+from fastq.app.parts import Member, Place, fates, part_of
 from fastq.app.retry import signature_of
+from fastq.app.unlock import Leave
 from fastq.backends.meta import MetaCodec
 from fastq.canvas.signature import Signature
 from fastq.einfo import ExceptionInfo, format_exception
@@ -39,7 +41,7 @@ from fastq.request import Request
 from fastq.saferepr import saferepr
 from fastq.wire import compression, serializers
 from fastq.wire.message import parse_v1
-from fastq.worker.effects import pack_message, pack_reason, pack_result
+from fastq.worker.effects import pack_joined, pack_message, pack_part, pack_reason, pack_result
 from fastq.worker.outcome import FATES, Ending, Keep, Outcome, Send, error_of
 from fastq.worker.tell import End, Received, log, tell, tell_refused
 
@@ -47,6 +49,7 @@ logger = logging.getLogger("celery.app.trace")
 
 Finished = tuple[int, bytes]
 """(outcome, packed effects)"""
+_FINAL = frozenset((states.FAILURE, states.REVOKED))
 
 
 class Trace:
@@ -95,6 +98,7 @@ class Trace:
         logger.error("Task %s[%s] %s: %s", task.name, request.id, FATES[outcome].says, error)
         tell_refused(task, outcome, Received(*unpack(run.content), run.queue), error)
         effects = self._result(task, request, outcome, error, None, _is_ignored(task, request))
+        effects += self._doom(request, outcome, error, None, is_read=False)
         return outcome, effects + pack_reason(f"{outcome.name.lower()}: {error}")
 
     def before(self, run: Executor, row: int) -> None:
@@ -119,6 +123,8 @@ class Trace:
                 request.children.extend(sig.freeze() for sig in callbacks)
             effects = b"".join(map(self._message, callbacks))
             effects = self._result(task, request, Outcome.RETURNED, value, None, not wanted) + effects
+            if request.chord:
+                effects += self._part(request, states.SUCCESS, value)
         except Exception as error:
             # The value cannot be stored or passed on, so for everybody else the task has failed.
             return self.raised(run, row, error, wanted)
@@ -132,6 +138,8 @@ class Trace:
         """End a run that raised *error*."""
         task = self._tasks[row]
         try:
+            if isinstance(error, Leave):
+                return self._left(task, run.request_now(), error)
             outcome = outcome_of(error, task.traits.throws)
             return self._end(task, run.request_now(), outcome, error, run.seconds, is_ignored=not wanted)
         finally:
@@ -161,7 +169,7 @@ class Trace:
             current.pop(token)
 
     def _end(self, task: Any, request: Request, outcome: Outcome, error: BaseException, seconds: float = 0.0, *,
-             is_ignored: bool, is_over: bool = False) -> Finished:
+             is_ignored: bool, is_over: bool = False, is_read: bool = True) -> Finished:
         fate = FATES[outcome]
         einfo = ExceptionInfo(error) if fate.keep is not Keep.NEVER and outcome is not Outcome.EXPIRED else None
         effects = b""
@@ -174,6 +182,7 @@ class Trace:
         if fate.stored:
             text = einfo.traceback if einfo else None
             effects = self._result(task, request, outcome, error, text, is_ignored) + effects
+            effects += self._doom(request, outcome, error, text, is_read=is_read)
         end = End(task, request, outcome, error, einfo, seconds)
         log(end)
         if fate.send is Send.ERRBACKS:
@@ -191,11 +200,24 @@ class Trace:
             logger.exception("The errbacks of task %s[%s] could not be called or sent", end.task.name, end.request.id)
             return b""
 
+    def _left(self, task: Any, request: Request, leave: Leave) -> Finished:
+        left = leave.leaving
+        tell(End(task, request, Outcome.RETURNED, None))
+        return Outcome.RETURNED, (
+            b"".join(pack_result(*stored) for stored in left.results) + b"".join(map(pack_message, left.messages))
+            + b"".join(map(pack_part, left.parts)) + (pack_joined(left.joined) if left.joined else b""))
+
     def expired(self, run: Executor, row: int) -> Finished:
         """End a run that was not begun in time."""
-        task, request = self._tasks[row], run.request_now()
+        task, request, is_read = self._tasks[row], run.request_now(), True
+        if request.chord is None and not request.chain:
+            # What follows it stands in the body, which nobody has opened: it was not begun.
+            opened = self.open(run, row)
+            is_read = len(opened) == 3
+            links = opened[2] if is_read else {}
+            request.update(chain=links.get("chain"), chord=links.get("chord"))
         return self._end(task, request, Outcome.EXPIRED, TaskRevokedError("expired"),
-                         is_ignored=_is_ignored(task, request))
+                         is_ignored=_is_ignored(task, request), is_read=is_read)
 
     def internal_error(self, run: Executor, row: int, error: BaseException) -> Finished:
         """End a run in which fastq itself failed; the message is kept, with the reason."""
@@ -206,6 +228,7 @@ class Trace:
         effects = b""
         try:
             effects = self._result(task, request, outcome, error, None, _is_ignored(task, request))
+            effects += self._doom(request, outcome, error, None)
         except Exception:
             logger.exception("The failure of task %s[%s] cannot be stored", task.name, request.id)
         return outcome, effects + pack_reason(_reason(outcome, error))
@@ -228,6 +251,28 @@ class Trace:
             value = value.exc if isinstance(value, Retry) else value
             meta = self._codec.encode(request.id, fate.stored, value, traceback, request=request)
         return pack_result(request.id, fate.stored, meta)
+
+    def _part(self, request: Request, state: str, value: Any) -> bytes:
+        """Pack what a member of a chord leaves."""
+        member = Member.of_request(request)
+        if member is None or self._codec is None:
+            return b""
+        return pack_part(part_of(self._codec, member, state, value, self._place(request)))
+
+    def _doom(self, request: Request, outcome: Outcome, error: BaseException, traceback: str | None, *,
+              is_read: bool = True) -> bytes:
+        """Pack what fails along with a task: its chord counts it, and the rest of its chain will never run."""
+        state = FATES[outcome].stored
+        if self._codec is None or state not in _FINAL or not (request.chord or request.chain or not is_read):
+            return b""
+        results, parts = fates(self._codec, request, state, error, traceback, self._place(request), is_read=is_read)
+        return b"".join(pack_result(*stored) for stored in results) + b"".join(map(pack_part, parts))
+
+    @staticmethod
+    def _place(request: Request) -> Place:
+        delivery, properties = request.delivery_info or {}, request.properties or {}
+        known = serializers.registry.name_of(properties.get("content_type"))
+        return Place(delivery.get("routing_key") or "", delivery.get("priority") or 0, known or "json")
 
     def _message(self, sig: Signature[Any]) -> bytes:
         return pack_message(self._app.message_of(sig))

@@ -1,7 +1,7 @@
 """What the supervisor itself says of how a task ended: of those that never ran, or whose child is gone.
 
-The state that is stored, and the signals of messages that no child sees. Only headers are read, so that a poisoned body
-stays closed here.
+The state that is stored, and the signals of messages that no child sees. Of a body only what follows the task is read,
+and only if that runs nothing: a poisoned one stays closed here.
 """
 
 from __future__ import annotations
@@ -13,15 +13,22 @@ from typing import Any
 
 from fastq import signals
 from fastq._ext import envelope
+from fastq.app.parts import Place, failures, fates
 from fastq.app.results import Expiry
 from fastq.app.traits import Traits
 from fastq.backends.meta import MetaCodec
+from fastq.exceptions import ChordError, WireError
 from fastq.request import Request
+from fastq.states import FAILURE
 from fastq.types import Endings, Result
+from fastq.wire import chord, compression, serializers
 from fastq.worker.outcome import FATES, Keep, Outcome
 from fastq.worker.tell import End, Received, tell, tell_refused
 
 logger = logging.getLogger("celery.worker.request")
+
+_HARMLESS = serializers.content_types(("json", "msgpack"))
+"""To decode these creates nothing but plain values; a pickle is a program, and runs in a child or nowhere."""
 
 
 class Verdicts:
@@ -48,26 +55,24 @@ class Verdicts:
         properties, headers, body = envelope.unpack(content)
         if error is not None:
             self._store(outcome, properties, headers, error, endings)
+            self._doom(outcome, queue, content, error, endings)
         tell_refused(self.sender, outcome, Received(properties, headers, body, queue), error)
 
-    def revoke(self, outcome: Outcome, properties: dict[str, Any], headers: dict[str, Any], error: BaseException,
-               endings: Endings) -> None:
+    def revoke(self, outcome: Outcome, queue: str, content: bytes, error: BaseException, endings: Endings) -> None:
         """Store what *outcome* stores for a task that is not to run (REVOKED, EXPIRED), log it and send its signal."""
+        properties, headers, _ = envelope.unpack(content)
         logger.info("Task %s[%s] %s", headers.get("task"), headers.get("id"), FATES[outcome].says)
         self._store(outcome, properties, headers, error, endings)
+        self._doom(outcome, queue, content, error, endings)
         task = self._registry.get(str(headers.get("task")))
         if task is not None and signals.task_revoked.receivers:
             tell(End(task, self._request(headers, properties), outcome, error))
 
-    def end(self, outcome: Outcome, content: bytes, error: BaseException, endings: Endings) -> None:
-        """Store what *outcome* stores for the task of a packed message."""
+    def end(self, outcome: Outcome, queue: str, content: bytes, error: BaseException, endings: Endings) -> None:
+        """Store what *outcome* stores for the task of a packed message of *queue*, and for what depends on it."""
         properties, headers, _ = envelope.unpack(content)
         self._store(outcome, properties, headers, error, endings)
-
-    def revoke_content(self, content: bytes, error: BaseException, endings: Endings) -> None:
-        """As `revoke` for the task of a packed message, which ran."""
-        properties, headers, _ = envelope.unpack(content)
-        self.revoke(Outcome.REVOKED, properties, headers, error, endings)
+        self._doom(outcome, queue, content, error, endings)
 
     def _request(self, headers: dict[str, Any], properties: dict[str, Any]) -> Request:
         return Request.from_message(headers, properties, None, None, queue="", hostname=self._hostname)
@@ -80,12 +85,47 @@ class Verdicts:
         meta = self._codec.encode(task_id, state, error, request=self._request(headers, {}))
         endings.results.append(Result(task_id, state, meta, self._expiry.at(state), _reply_to(properties)))
 
+    def _doom(self, outcome: Outcome, queue: str, content: bytes, error: BaseException, endings: Endings) -> None:
+        """Fail what depends on a task that will not run: its chord, and the rest of its chain."""
+        state = FATES[outcome].stored
+        if self._codec is None or not state:
+            return
+        properties, headers, body = envelope.unpack(content)
+        parts_read = _parts_in(properties, headers, body)
+        links = None if parts_read is None else parts_read[2] or {}
+        request = Request.from_message(headers, properties, None, None, links, queue=queue, hostname=self._hostname)
+        if not isinstance(request.id, str):
+            return
+        priority = properties.get("priority") or 0
+        results, parts = fates(self._codec, request, state, error, None, Place(queue, priority),
+                               is_read=links is not None)
+        if request.task == chord.UNLOCK and parts_read is not None and len(parts_read[0]) > 1:
+            # Whoever waits for the body of that chord must not wait for ever.
+            lost = ChordError(f"the message that completes the chord is given up: {error!r}")
+            more = failures(self._codec, (parts_read[0][1],), FAILURE, lost, None, Place(queue, priority))
+            results, parts = results + more[0], parts + more[1]
+        at = self._expiry.at(state)
+        endings.results += [Result(*stored, at, _reply_to(properties)) for stored in results]
+        endings.parts += parts
+
     def _wanted(self, outcome: Outcome, headers: dict[str, Any]) -> bool:
         explicit = headers.get("ignore_result")
         traits = self._tasks.get(str(headers.get("task")))
         if FATES[outcome].keep is Keep.ERROR and traits is not None and traits.store_errors_even_if_ignored:
             return True
         return not (explicit if explicit is not None else traits is not None and traits.ignore_result)
+
+
+def _parts_in(properties: dict[str, Any], headers: dict[str, Any], body: bytes) -> list[Any] | None:
+    """Return arguments, keywords and what follows, if they can be read without running anything; else None."""
+    try:
+        if headers.get("compression"):
+            body = compression.decompress(body, headers["compression"])
+        parts = serializers.loads(body, properties.get("content_type"), properties.get("content_encoding"), _HARMLESS)
+        is_whole = isinstance(parts, list) and len(parts) == 3 and isinstance(parts[0], list)
+        return parts if is_whole and isinstance(parts[2], (dict, type(None))) else [[], {}, {}]
+    except (WireError, RecursionError):
+        return None
 
 
 def _reply_to(properties: dict[str, Any]) -> str | None:

@@ -19,6 +19,7 @@ from typing import Any
 from fastq import log, proc, signals
 from fastq._ext.execute import Executor
 from fastq._ext.ring import Ring, ring_size
+from fastq.app.results import Expiry
 from fastq.exceptions import (
     BrokerGone,
     BrokerRefused,
@@ -37,6 +38,7 @@ from fastq.worker import child, options, outcome
 from fastq.worker.attempts import Attempts
 from fastq.worker.consumer import Consumer
 from fastq.worker.decide import Decider, again
+from fastq.worker.join import Joiner
 from fastq.worker.limits import TimeLimits
 from fastq.worker.loop import Sleeper
 from fastq.worker.panel import Panel
@@ -233,7 +235,9 @@ class Worker:
         self._transport: Transport = self.app.open_transport(
             for_worker=True, death_limit=self.options.max_deaths, children=self.options.concurrency)
         store = self.app.store_beside(self._transport)
-        self._consumer = Consumer(self._transport, self._ring, self._settler, self._decider, self._prefetch, store)
+        joiner = Joiner(lambda: self.app.backend, Expiry.of_chords(self.app.conf)) if self._codec else None
+        self._consumer = Consumer(self._transport, self._ring, self._settler, self._decider, self._prefetch, store,
+                                  joiner)
         self._verdicts.sender = self._consumer.sender = self
         self._consumer.hostname = self.hostname
         self._consumer.logs_received = logs_tasks(self.app, "celery.worker.strategy")

@@ -42,6 +42,10 @@ def furnish_answers(app: Any) -> dict[str, Any]:
     def add(a: int, b: int) -> int:
         return a + b
 
+    @app.task(name="compat.gather")
+    def gather(values: list[Any]) -> list[Any]:
+        return values
+
     @app.task(name="compat.facts", bind=True)
     def facts(self: Any) -> dict[str, Any]:
         request = self.request

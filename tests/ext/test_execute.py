@@ -44,7 +44,7 @@ def test_a_plain_result_is_recorded_without_the_slow_path(kits: Callable[..., Ki
     kit = kits(lambda a, b: a + b, traits=PLAIN | STORES | FAST_RESULT)
     kit.put((1, 0, message(task_id="t-1")))
     kit.executors[0].run_ready()
-    assert kit.ring.drain() == (1, [(1, 1)], [("t-1", "SUCCESS", b'"3"', None)], [], [])
+    assert kit.ring.drain() == (1, [(1, 1)], [("t-1", "SUCCESS", b'"3"', None)], [], [], [])
     assert kit.slow.asked == []
 
 

@@ -40,7 +40,7 @@ def test_a_batch_is_run_and_acked_as_one_run_of_tags(kits: Callable[..., Kit]) -
     assert kit.put(*((tag, 0, message()) for tag in range(10, 15))) == []
     assert kit.ring.waiting == 5
     assert kit.executors[0].run_ready() == 5
-    assert kit.ring.drain() == (5, [(10, 14)], [], [], [])
+    assert kit.ring.drain() == (5, [(10, 14)], [], [], [], [])
     assert kit.ring.free == 8
 
 
@@ -123,7 +123,7 @@ def test_endings_other_than_an_ack_come_with_all_that_is_needed_to_decide(kits: 
     content = message(body=b"nonsense")
     kit.put((3, 1, content), queue=b"mail")
     kit.executors[0].run_ready()
-    assert kit.ring.drain() == (1, [], [], [], [(3, 1, 0, 11, "mail", content, False, "undecodable")])
+    assert kit.ring.drain() == (1, [], [], [], [(3, 1, 0, 11, "mail", content, False, "undecodable")], [])
 
 
 def test_tasks_that_ack_early_are_named_before_their_release_and_not_acked_again(kits: Callable[..., Kit]) -> None:
@@ -224,7 +224,7 @@ def test_a_long_queue_name_leaves_room_for_the_path_of_large_effects(kits: Calla
         content = message(body=b"[[1, 2], {}, {}]" + b" " * (size - len(message(body=b"[[1, 2], {}, {}]"))))
         kit.put((1, 0, content), (2, 0, message()), queue=name)
         assert kit.executors[0].run_ready() == 2
-        _, acks, results, _, odd = kit.ring.drain()
+        _, acks, results, _, odd, _ = kit.ring.drain()
         assert (odd, acks, len(results)) == ([], [(1, 2)], 2)
     assert kit.files.left() == []
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from typing import Any
 
@@ -59,6 +60,25 @@ def first(number: int) -> int:
 def follow(number: int) -> None:
     journal.write(START, f"{number}.L")
     journal.write(FINISH, f"{number}.L")
+
+
+@app.task
+def member(number: int) -> int:
+    time.sleep(0.001)
+    return number
+
+
+@app.task(bind=True)
+def body(self: Any, values: list[int], chord: int) -> list[int]:
+    """Write down which chord it is of, and how many runs of the same message were killed before this one."""
+    with open(os.environ["FAULT_JOURNAL"] + ".bodies", "ab", buffering=0) as file:
+        file.write(f"{chord} {self.request.deaths} {self.request.id} {json.dumps(values)}\n".encode())
+    return values
+
+
+@app.task
+def suicide(number: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 early_plain = app.task(ignore_result=True, acks_late=False, name="early_plain")(plain.run)

@@ -134,11 +134,13 @@ def test_children_come_back_as_handles(app, add):
     assert (child.id, child.parent.id) == ("a", "b")
 
 
-def test_the_members_of_a_group_count_as_children(app, monkeypatch):
+def test_a_group_among_the_children_keeps_its_members(app):
     meta = {"status": "SUCCESS", "result": 1, "children": [[["g", None], [[["a", None], None], [["b", None], None]]]]}
     result = app.AsyncResult("x")
     result._meta = meta
-    assert result.children == ["a", "b"]
+    (group,) = result.children
+    assert (group.id, list(group)) == ("g", ["a", "b"])
+    assert result.children[0] is group
 
 
 def test_handles_go_into_tuples_and_back(app):

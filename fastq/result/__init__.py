@@ -1,8 +1,7 @@
 """Handles on what tasks return. They hold an id and the app; the store is asked when they are.
 
-1. `AsyncResult` reads, waits for and forgets the document of one task.
-2. `EagerResult` has the same face for a task that ran in place.
-3. `result_from_tuple` is how handles come back from documents and signatures.
+`AsyncResult` reads, waits for and forgets the document of one task. The rest is loaded when it is first used: the
+results of many tasks (group.py), of tasks that ran in place (eager.py), the trees they form (tree.py).
 """
 
 from __future__ import annotations
@@ -12,17 +11,44 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
-from typing import Any, Generic, TypeVar, cast
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from fastq import current, states
-from fastq.exceptions import BackendError, TaskRevokedError, TimeoutError
+from fastq.exceptions import BackendError, TimeoutError, Unsupported
+
+if TYPE_CHECKING:
+    from fastq.result.eager import EagerResult as EagerResult
+    from fastq.result.graph import DependencyGraph
+    from fastq.result.group import GroupResult as GroupResult
+    from fastq.result.group import ResultSet as ResultSet
+    from fastq.result.tree import result_from_tuple as result_from_tuple
+
+_TABLE = {"EagerResult": "eager", "GroupResult": "group", "ResultSet": "group", "result_from_tuple": "tree"}
 
 R_co = TypeVar("R_co", covariant=True)
 ResultType = TypeVar("ResultType", bound="AsyncResult[Any]")
 ResultTuple = tuple[tuple[str, Any], Any]
+Callback = Callable[[str, Any], object]
 
 _may_join: ContextVar[bool] = ContextVar("fastq_may_join", default=False)
 _PENDING: dict[str, Any] = {"status": states.PENDING, "result": None}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _TABLE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(_part(_TABLE[name]), name)
+    return found
+
+
+def _part(name: str) -> Any:
+    return import_module(f"{__name__}.{name}")
+
+
+def _kept(name: str, what: str) -> Any:
+    return property(lambda result: result._look().get(name),
+                    doc=f"{what}, if the store keeps it (``result_extended``); else None.")
 
 
 @contextmanager
@@ -66,6 +92,7 @@ class AsyncResult(Generic[R_co]):
     __slots__ = ("__weakref__", "_app", "_meta", "backend", "id", "ignored", "parent", "task_name")
 
     TimeoutError = TimeoutError
+    supports_native_join = True
 
     def __init__(
         self, id: str, backend: Any = None, task_name: str | None = None, app: Any = None,
@@ -86,23 +113,32 @@ class AsyncResult(Generic[R_co]):
         """The app whose store is asked."""
         return self._app if self._app is not None else current.app()
 
+    @app.setter
+    def app(self, app: Any) -> None:
+        self._app = app
+
     @property
     def task_id(self) -> str:
         """The id of the task."""
         return self.id
 
+    @task_id.setter
+    def task_id(self, task_id: str) -> None:
+        self.id = task_id
+
     # Waiting
 
     def get(
         self, timeout: float | None = None, propagate: bool = True, interval: float = 0.5, no_ack: bool = True,
-        follow_parents: bool = True, callback: Callable[[str, Any], object] | None = None,
+        follow_parents: bool = True, callback: Callback | None = None,
         on_message: Callable[[dict[str, Any]], object] | None = None,
         on_interval: Callable[[], object] | None = None, disable_sync_subtasks: bool = True,
     ) -> R_co:
         """Wait until the task has ended, and return what it returned or raise what it raised.
 
         *timeout* is in seconds; None waits for ever. With *propagate* false an exception is
-        returned, not raised. *callback* is called with the id and the value. The store wakes the
+        returned, not raised. With *follow_parents* the failure of a task before this one in a chain is raised, too.
+        *callback* is called with the id and the value. The store wakes the
         caller, so *interval* only paces *on_interval*. *no_ack* is there for Celery's sake.
 
         With results over ``rpc://`` only the process that sent the task gets its result: in any other
@@ -116,19 +152,16 @@ class AsyncResult(Generic[R_co]):
             assert_will_not_block()
         began = time.monotonic()
         deadline = None if timeout is None else began + timeout
-        if follow_parents and propagate:
-            for ancestor in self._ancestors():
-                ancestor.get(timeout=_left(deadline), follow_parents=False,
-                             disable_sync_subtasks=disable_sync_subtasks)
+        parents = _part("tree").parents_of(self) if follow_parents and propagate and self.parent is not None else {}
         if self._meta is None:
-            self._wait(began, deadline, interval, on_interval)
+            self._wait(began, deadline, interval, on_interval, parents)
         return self._settle(propagate, callback, on_message)
 
     wait = get
 
     async def aget(
         self, timeout: float | None = None, propagate: bool = True, *, follow_parents: bool = True,
-        callback: Callable[[str, Any], object] | None = None,
+        callback: Callback | None = None,
         on_message: Callable[[dict[str, Any]], object] | None = None,
     ) -> R_co:
         """As `get`, but let the event loop run meanwhile. ``await result`` is ``await result.aget()``."""
@@ -136,9 +169,8 @@ class AsyncResult(Generic[R_co]):
             return cast(R_co, None)
         began = time.monotonic()
         deadline = None if timeout is None else began + timeout
-        if follow_parents and propagate:
-            for ancestor in self._ancestors():
-                await ancestor.aget(timeout=_left(deadline), follow_parents=False)
+        if follow_parents and propagate and self.parent is not None:
+            await _part("awaiting").await_with_parents(self, deadline)
         if self._meta is None:
             raw = await self.app.wait_for_result(self._store(), self.id, _left(deadline))
             if raw is None:
@@ -148,6 +180,29 @@ class AsyncResult(Generic[R_co]):
 
     def __await__(self) -> Generator[Any, None, R_co]:
         return self.aget().__await__()
+
+    def then(self, callback: Callable[[Any], object], on_error: Callable[[BaseException], object] | None = None,
+             weak: bool = False) -> AsyncResult[R_co]:
+        """Have *callback* called with this result once the task has ended; returns this result.
+
+        The call is made by a thread of this process, at once if the task has ended already. With *on_error*, that is
+        called instead, with the exception, when the task has failed or its result cannot be had.
+        """
+        _part("tree").call_when_ready(self, callback, on_error)
+        return self
+
+    @property
+    def on_ready(self) -> AsyncResult[R_co]:
+        """What has `then`: this result."""
+        return self
+
+    def watch(self, timeout: float | None = None, *, file: Any = None) -> R_co:
+        """Wait as `get` does, and draw a bar of how far the task is, in a terminal or a notebook.
+
+        The task tells it with ``self.update_state(state="PROGRESS", meta={"current": 3, "total": 10})``; a text under
+        ``"status"`` or ``"description"`` stands beside the bar. *file* is where to draw, the standard error by default.
+        """
+        return cast(R_co, _part("watch").watch(self, timeout, file))
 
     def confirmed(self: ResultType, timeout: float | None = None) -> ResultType:
         """Wait until the broker has stored the task's message for good, and return this result.
@@ -200,47 +255,21 @@ class AsyncResult(Generic[R_co]):
         return datetime.fromisoformat(done) if isinstance(done, str) else done
 
     @property
-    def children(self) -> list[AsyncResult[Any]] | None:
-        """Handles on the tasks that the task sent, once it has ended."""
-        tuples = self._look().get("children")
-        if tuples is None:
-            return None
-        found: list[AsyncResult[Any]] = []
-        for child in tuples:
-            # A group stands as its id with its members; what it holds is what counts here.
-            members = child[1] if isinstance(child, (list, tuple)) and child[1] else (child,)
-            found += [result_from_tuple(member, self._app) for member in members]
+    def children(self) -> list[Any] | None:
+        """Handles on the tasks and groups that the task sent, once it has ended."""
+        meta = self._look()
+        found: list[Any] | None = meta.get("children")
+        if found:
+            result_of = _part("tree").result_from_tuple
+            found = meta["children"] = [result_of(child, self._app) for child in found]
         return found
 
-    @property
-    def name(self) -> str | None:
-        """The task's name, if the store keeps it (``result_extended``)."""
-        return self._look().get("name")
-
-    @property
-    def args(self) -> Any:
-        """The task's arguments, if the store keeps them (``result_extended``)."""
-        return self._look().get("args")
-
-    @property
-    def kwargs(self) -> Any:
-        """The task's keyword arguments, if the store keeps them (``result_extended``)."""
-        return self._look().get("kwargs")
-
-    @property
-    def worker(self) -> str | None:
-        """The worker that ran the task, if the store keeps it (``result_extended``)."""
-        return self._look().get("worker")
-
-    @property
-    def retries(self) -> int | None:
-        """How often the task was retried, if the store keeps it (``result_extended``)."""
-        return self._look().get("retries")
-
-    @property
-    def queue(self) -> str | None:
-        """The queue the task was in, if the store keeps it (``result_extended``)."""
-        return self._look().get("queue")
+    name = _kept("name", "The task's name")
+    args = _kept("args", "The task's arguments")
+    kwargs = _kept("kwargs", "The task's keyword arguments")
+    worker = _kept("worker", "The worker that ran the task")
+    retries = _kept("retries", "How often the task was retried")
+    queue = _kept("queue", "The queue the task was in")
 
     def ready(self) -> bool:
         """Return whether the task has ended."""
@@ -256,36 +285,91 @@ class AsyncResult(Generic[R_co]):
 
     def exists(self) -> bool:
         """Return whether the store has anything about the task."""
-        return self._meta is not None or bool(self._store().get((self.id,)))
+        return bool(self._store().get((self.id,)))
+
+    # The tree
+
+    def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[Any, Any]]:
+        """Go through this result and all below it, as ``(parent or None, result)``.
+
+        Raises IncompleteStream at one that has not ended, unless *intermediate*.
+        """
+        return cast("Iterator[tuple[Any, Any]]", _part("tree").iterdeps(self, intermediate))
+
+    def collect(self, intermediate: bool = False, **options: Any) -> Iterator[tuple[Any, Any]]:
+        """Go through this result and all below it, as ``(result, value)``; *options* are those of `get`.
+
+        For the tasks below to be known, the tasks that send them must not say ``trail=False``.
+        """
+        for _, node in self.iterdeps(intermediate):
+            yield node, node.get(**options)
+
+    def get_leaf(self) -> Any:
+        """Return the value of the last task below this one."""
+        value = None
+        for _, node in self.iterdeps():
+            value = node.get()
+        return value
+
+    def build_graph(self, intermediate: bool = False, formatter: Any = None) -> DependencyGraph:
+        """Return who sent whom, below this task; ``graph.to_dot(file)`` writes it for Graphviz."""
+        return cast("DependencyGraph", _part("graph").build(self, intermediate, formatter))
+
+    @property
+    def graph(self) -> DependencyGraph:
+        """`build_graph` of tasks that have all ended."""
+        return self.build_graph()
 
     # Doing
 
     def forget(self) -> None:
-        """Drop the task's document from the store."""
+        """Drop the documents of the task, and of those before it in its chain, from the store."""
+        self._forget()
+        for node in self._ancestors():
+            node._forget()
+
+    def _forget(self) -> None:
         self._meta = None
         self._store().forget((self.id,))
 
     def revoke(self, connection: Any = None, terminate: bool = False, signal: str | None = None, wait: bool = False,
                timeout: float | None = None) -> Any:
-        """Let the task not start, and with *terminate* end it if it runs: see ``app.control.revoke``.
+        """Let the task not start, and with *terminate* end it, by *signal*, if it runs: see ``app.control.revoke``.
 
-        With *wait* the workers' answers are waited for, for *timeout* seconds (1), and returned.
+        With *wait* the workers' answers are waited for, *timeout* seconds (1), and returned.
         """
-        return self.app.control.revoke(self.id, terminate=terminate, signal=signal or "SIGTERM", reply=wait,
-                                             timeout=timeout or 1.0)
+        return self.app.control.revoke(self.id, terminate=terminate, signal=signal, reply=wait, timeout=timeout)
 
-    def maybe_throw(self, propagate: bool = True, callback: Callable[[str, Any], object] | None = None) -> Any:
+    def revoke_by_stamped_headers(
+        self, headers: dict[str, Any], connection: Any = None, terminate: bool = False, signal: str | None = None,
+        wait: bool = False, timeout: float | None = None,
+    ) -> Any:
+        """As `revoke`, for every task that bears one of the stamps in *headers*."""
+        return self.app.control.revoke_by_stamped_headers(headers, terminate=terminate, signal=signal, reply=wait,
+                                                          timeout=timeout)
+
+    def maybe_throw(self, propagate: bool = True, callback: Callback | None = None) -> Any:
         """Raise the exception of a task that has failed, else return what there is."""
         meta = self._look()
         if propagate and meta["status"] in states.PROPAGATE_STATES:
-            raise _as_exception(meta["result"])
+            raise self._error(meta)
         if callback is not None:
             callback(self.id, meta["result"])
         return meta["result"]
 
+    maybe_reraise = maybe_throw
+
+    def throw(self, exc: BaseException, *args: Any) -> None:
+        """Raise *exc*."""
+        raise exc
+
     def as_tuple(self) -> ResultTuple:
         """Return the form in which handles are stored: ``((id, parent), None)``."""
-        return (self.id, self.parent.as_tuple() if self.parent is not None else None), None
+        parent: Any = None
+        for node in self._ancestors():
+            members = getattr(node, "results", None)
+            parent = (node.id, parent), None if members is None else [member.as_tuple() for member in members]
+        return (self.id, parent), None
 
     def as_list(self) -> list[str]:
         """Return the ids of this task and those before it."""
@@ -305,8 +389,13 @@ class AsyncResult(Generic[R_co]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.id}>"
 
+    def __copy__(self: ResultType) -> ResultType:
+        return type(self)(self.id, self.backend, self.task_name, self._app, self.parent)
+
     def __reduce__(self) -> Any:
-        return type(self), (self.id, None, self.task_name, None, self.parent)
+        # As a list, for chains may be longer than frames may be deep.
+        line = [(node.id, getattr(node, "results", None)) for node in self._ancestors()]
+        return _part("tree").rebuilt, (type(self), self.id, self.task_name, line)
 
     # Inside
 
@@ -314,17 +403,21 @@ class AsyncResult(Generic[R_co]):
         return self.backend if self.backend is not None else self.app.backend
 
     def _wait(self, began: float, deadline: float | None, interval: float,
-              on_interval: Callable[[], object] | None) -> None:
+              on_interval: Callable[[], object] | None, parents: dict[str, AsyncResult[Any]]) -> None:
         while True:
             left = _left(deadline)
             step = left if on_interval is None else interval if left is None else min(interval, left)
-            raw = self._store().wait((self.id,), step).get(self.id)
-            if raw is not None:
-                self._keep(raw)
+            found = self._store().wait((self.id, *parents), step)
+            for task_id in [task_id for task_id in parents if task_id in found]:
+                parent = parents.pop(task_id)
+                parent._keep(found[task_id])
+                parent.maybe_throw()
+            if self.id in found:
+                self._keep(found[self.id])
                 return
             if deadline is not None and time.monotonic() >= deadline:
                 raise self._timed_out(began)
-            if on_interval is not None:
+            if on_interval is not None and not found:
                 on_interval()
 
     def _keep(self, raw: bytes) -> dict[str, Any]:
@@ -339,11 +432,19 @@ class AsyncResult(Generic[R_co]):
         raw = self._store().get((self.id,)).get(self.id)
         return _PENDING if raw is None else self._keep(raw)
 
-    def _settle(self, propagate: bool, callback: Callable[[str, Any], object] | None,
+    def _settle(self, propagate: bool, callback: Callback | None,
                 on_message: Callable[[dict[str, Any]], object] | None) -> R_co:
         if on_message is not None:
             on_message(dict(self._look()))
         return cast(R_co, self.maybe_throw(propagate, callback))
+
+    def _error(self, meta: dict[str, Any]) -> BaseException:
+        # A store that others write to may hold anything under FAILURE.
+        value = meta["result"]
+        error = value if isinstance(value, BaseException) else Exception(value)
+        if meta.get("traceback") and self.app.conf.task_remote_tracebacks:
+            return cast(BaseException, _part("tree").with_remote_traceback(error, meta["traceback"]))
+        return error
 
     def _ancestors(self) -> list[AsyncResult[Any]]:
         found: list[AsyncResult[Any]] = []
@@ -361,79 +462,5 @@ class AsyncResult(Generic[R_co]):
         return TimeoutError(f"task {self.id} has not ended in time")
 
 
-class EagerResult(AsyncResult[R_co]):
-    """The result of a task that ran in place (``task.apply()``, ``task_always_eager``)."""
-
-    __slots__ = ()
-
-    def __init__(
-        self, id: str, ret_value: Any, state: str, traceback: str | None = None, name: str | None = None,
-    ) -> None:
-        super().__init__(id, task_name=name)
-        self._meta = {"status": state, "result": ret_value, "traceback": traceback, "name": name, "task_id": id}
-
-    def get(
-        self, timeout: float | None = None, propagate: bool = True, interval: float = 0.5, no_ack: bool = True,
-        follow_parents: bool = True, callback: Callable[[str, Any], object] | None = None,
-        on_message: Callable[[dict[str, Any]], object] | None = None,
-        on_interval: Callable[[], object] | None = None, disable_sync_subtasks: bool = True,
-    ) -> R_co:
-        """Return what the task returned or raise what it raised; it has ended already."""
-        if propagate and self._look()["status"] in states.EXCEPTION_STATES:
-            raise _as_exception(self._look()["result"])
-        return self._settle(False, callback, on_message)
-
-    wait = get
-
-    async def aget(
-        self, timeout: float | None = None, propagate: bool = True, *, follow_parents: bool = True,
-        callback: Callable[[str, Any], object] | None = None,
-        on_message: Callable[[dict[str, Any]], object] | None = None,
-    ) -> R_co:
-        """As `get`."""
-        return self.get(propagate=propagate, callback=callback, on_message=on_message)
-
-    def confirmed(self: ResultType, timeout: float | None = None) -> ResultType:
-        """Return this result: there is no message."""
-        return self
-
-    async def aconfirmed(self: ResultType, timeout: float | None = None) -> ResultType:
-        """Return this result: there is no message."""
-        return self
-
-    def ready(self) -> bool:
-        """Return True: the task has ended."""
-        return True
-
-    def exists(self) -> bool:
-        """Return True: the result is here."""
-        return True
-
-    def forget(self) -> None:
-        """Do nothing: nothing was stored."""
-
-    def revoke(self, *args: Any, **kwargs: Any) -> None:
-        """Make this the result of a task that was revoked."""
-        self._meta = {**self._look(), "status": states.REVOKED, "result": TaskRevokedError("revoked")}
-
-    def __reduce__(self) -> Any:
-        meta = self._look()
-        return type(self), (self.id, meta["result"], meta["status"], meta["traceback"], meta["name"])
-
-
-def result_from_tuple(tree: Any, app: Any = None) -> AsyncResult[Any]:
-    """Return the handle that `AsyncResult.as_tuple` made a tuple of; handles pass through."""
-    if isinstance(tree, AsyncResult):
-        return tree
-    head, _ = tree
-    task_id, parent = head if isinstance(head, (list, tuple)) else (head, None)
-    return AsyncResult(task_id, app=app, parent=result_from_tuple(parent, app) if parent else None)
-
-
 def _left(deadline: float | None) -> float | None:
     return None if deadline is None else max(0.0, deadline - time.monotonic())
-
-
-def _as_exception(value: Any) -> BaseException:
-    # A store that others write to may hold anything under FAILURE.
-    return value if isinstance(value, BaseException) else Exception(value)

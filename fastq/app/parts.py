@@ -1,0 +1,110 @@
+"""What the members of chords leave when they end, and what fails along with a task.
+
+1. `part_of`: what one member leaves.
+2. `doomed`: the signatures that will never run because something before them failed.
+3. `failures`: what is stored and counted for them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from fastq.backends.meta import MetaCodec
+from fastq.request import Request
+from fastq.types import Part
+from fastq.wire import chord
+
+Stored = tuple[str, str, bytes]
+"""(task id, state, document)"""
+
+
+class Member(NamedTuple):
+    """A task as its chord knows it; *body* is the signature that follows when all have ended."""
+
+    group_id: str
+    task_id: str
+    place: int | None
+    body: Any
+    root_id: str | None = None
+
+    @classmethod
+    def of_request(cls, request: Request) -> Member | None:
+        """Return the member that *request* is the run of; None when it is none."""
+        if not request.chord or not request.group or not request.id:
+            return None
+        return cls(request.group, request.id, request.group_index, request.chord, request.root_id)
+
+    @classmethod
+    def of_signature(cls, sig: Mapping[str, Any]) -> Member | None:
+        """Return the member that *sig* would be the run of; None when it is none."""
+        options = sig.get("options") or {}
+        if not options.get("chord") or not options.get("group_id") or not options.get("task_id"):
+            return None
+        return cls(options["group_id"], options["task_id"], options.get("group_index"), options["chord"],
+                   options.get("root_id"))
+
+
+class Place(NamedTuple):
+    """Where a member's message came from: there the message that completes its chord goes."""
+
+    queue: str
+    priority: int = 0
+    serializer: str = "json"
+
+
+def part_of(codec: MetaCodec, member: Member, state: str, value: Any, place: Place) -> Part:
+    """Return what *member* leaves. Raises EncodeError for a value that cannot be stored."""
+    plan = chord.plan(member.group_id, member.body, serializer=place.serializer, queue=place.queue,
+                      priority=place.priority)
+    return Part(member.group_id, member.task_id, member.place, state, codec.encode_part(member.task_id, state, value),
+                member.root_id, plan)
+
+
+def doomed(sigs: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
+    """Go through the tasks that will not run when none of *sigs* is sent: of a chord its body, of a chain all."""
+    left = deque(sigs)
+    while left:
+        sig = left.popleft()
+        if not isinstance(sig, Mapping):
+            continue
+        kwargs, kind = sig.get("kwargs") or {}, sig.get("subtask_type")
+        if kind in ("chain", "group"):
+            left.extend(kwargs.get("tasks") or ())
+        elif kind == "chord":
+            left.append(kwargs.get("body"))
+        else:
+            yield sig
+        left.extend((sig.get("options") or {}).get("chain") or ())
+
+
+def failures(codec: MetaCodec, sigs: Iterable[Any], state: str, error: BaseException, traceback: str | None,
+             place: Place) -> tuple[list[Stored], list[Part]]:
+    """Return the documents and the parts of all that will not run as *sigs* are not sent."""
+    results: list[Stored] = []
+    parts: list[Part] = []
+    for sig in doomed(sigs):
+        task_id = (sig.get("options") or {}).get("task_id")
+        if task_id:
+            results.append((task_id, state, codec.encode(task_id, state, error, traceback)))
+        member = Member.of_signature(sig)
+        if member is not None:
+            parts.append(part_of(codec, member, state, error, place))
+    return results, parts
+
+
+def fates(codec: MetaCodec, request: Request, state: str, error: BaseException, traceback: str | None,
+          place: Place, *, is_read: bool = True) -> tuple[list[Stored], list[Part]]:
+    """Return the documents and the parts of all that fails along with the task of *request*, with its own part.
+
+    Where the body of its message could not be read, a task that is in a group counts for a chord that others tell of.
+    """
+    results, parts = failures(codec, request.chain or (), state, error, traceback, place)
+    member = Member.of_request(request)
+    if member is not None:
+        parts.append(part_of(codec, member, state, error, place))
+    elif request.group and not is_read:
+        parts.append(Part(request.group, str(request.id), request.group_index, state,
+                          codec.encode_part(str(request.id), state, error), request.root_id))
+    return results, parts

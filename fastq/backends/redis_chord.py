@@ -1,0 +1,131 @@
+"""Chords and groups on Redis, under Celery's keys, so that its workers and ours count the members of a chord together.
+
+``K`` is the prefix of groups and the id: ``K.j`` members, ``K.d`` which were counted, ``K.s`` the size, ``K.t`` members
+that were added, ``K.c`` who completes it, ``K`` the saved group; and our own ``K.b``, what is done when it is complete.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+from fastq.transport.redis_link import Link
+from fastq.transport.redis_script import Argument, Script
+from fastq.types import Chord, Complete, Part
+
+CLAIM_S = 20
+"""Shorter than a lease: what a dead worker had claimed may have to be completed by one of Celery's, which sees but
+that it is claimed. One of ours knows a claim of the same member for its own."""
+DONE_S = 300
+"""So long a chord that is done is remembered: a member that is run twice must not begin it anew."""
+MANY = 1000
+"""Members told by one command."""
+
+_OPEN = Script.named("chord_open")
+_COUNT = Script.named("chord_count")
+Answer = TypeVar("Answer")
+
+
+class RedisChords:
+    """The chords and groups of one store.
+
+    *prefix* stands before the id of a group; *ask* puts a question to the server that has such a key. With *is_ordered*
+    false members are in the order in which they ended. In a cluster (*is_apart*) the keys of a chord are made to be on
+    one node; Celery has none there.
+    """
+
+    def __init__(self, prefix: str, ask: Callable[[bytes, Callable[[Link], Any]], Any], *, is_ordered: bool = True,
+                 is_apart: bool = False) -> None:
+        self._prefix = prefix
+        self._ask = ask
+        self._is_ordered = is_ordered
+        self._is_apart = is_apart
+
+    def _key(self, group_id: str, end: str = "") -> bytes:
+        return f"{self._prefix}{{{group_id}}}{end}".encode() if self._is_apart else \
+            f"{self._prefix}{group_id}{end}".encode()
+
+    def _call(self, group_id: str, question: Callable[[Link], Any]) -> Any:
+        return self._ask(self._key(group_id), question)
+
+    def open(self, group_id: str, size: int, group: bytes | None, expires_at: float | None, *, renew: bool) -> None:
+        """Say of how many members a chord is."""
+        keys = [self._key(group_id, end) for end in (".s", ".c", "")]
+        arguments: list[Argument] = [size, _seconds(expires_at), int(renew), group or b""]
+        self._call(group_id, lambda link: _OPEN.call(link, keys, arguments))
+
+    def add(self, group_id: str, count: int) -> None:
+        """Say that a chord has *count* members more."""
+        self._call(group_id, lambda link: link.call("INCRBY", self._key(group_id, ".t"), count))
+
+    def count(self, parts: Sequence[Part], expires_at: float | None) -> list[Complete]:
+        """Note that members have ended; returns the chords to complete."""
+        groups: dict[str, list[Part]] = {}
+        for part in parts:
+            groups.setdefault(part.group_id, []).append(part)
+        found = []
+        for group_id, own in groups.items():
+            for start in range(0, len(own), MANY):
+                complete = self._count(group_id, own[start:start + MANY], expires_at)
+                if complete is not None:
+                    found.append(complete)
+        return found
+
+    def _count(self, group_id: str, parts: Sequence[Part], expires_at: float | None) -> Complete | None:
+        keys = [self._key(group_id, end) for end in (".j", ".t", ".s", ".d", ".c", ".b", "")]
+        plan = next((part.plan for part in parts if part.plan), b"")
+        arguments: list[Argument] = [int(self._is_ordered), _seconds(expires_at), CLAIM_S, plan]
+        for part in parts:
+            arguments += (part.task_id, part.member, "+inf" if part.place is None else part.place)
+        answer = self._call(group_id, lambda link: _COUNT.call(link, keys, arguments))
+        if not answer:
+            return None
+        number, plan, counted = answer
+        return Complete(group_id, _in_order(counted), parts[number - 1], plan)
+
+    def get(self, group_id: str) -> Chord:
+        """What is known of a chord."""
+        members = self._key(group_id, ".j")
+
+        def ask(link: Link) -> Chord:
+            pair = link.call("MGET", self._key(group_id, ".c"), self._key(group_id))
+            claim, group = cast("list[bytes | None]", pair)
+            command = "ZRANGE" if self._is_ordered else "LRANGE"
+            return Chord(claim == b"done", cast("list[bytes]", link.call(command, members, 0, -1)), group)
+
+        return cast(Chord, self._call(group_id, ask))
+
+    def close(self, group_ids: Sequence[str]) -> None:
+        """Note that the bodies of chords were sent, and drop the rest."""
+        for group_id in group_ids:
+            keys = [self._key(group_id, end) for end in (".j", ".t", ".s", ".d", ".b")]
+
+            def ask(link: Link, group_id: str = group_id, keys: list[bytes] = keys) -> None:
+                link.call("SET", self._key(group_id, ".c"), "done", "EX", DONE_S)
+                link.call("DEL", *keys)
+
+            self._call(group_id, ask)
+
+    def put_group(self, group_id: str, raw: bytes, expires_at: float | None) -> None:
+        """Keep the members of a group."""
+        kept = () if expires_at is None else ("EX", _seconds(expires_at))
+        self._call(group_id, lambda link: link.call("SET", self._key(group_id), raw, *kept))
+
+    def get_group(self, group_id: str) -> bytes | None:
+        """The members of a group that were kept."""
+        return cast("bytes | None", self._call(group_id, lambda link: link.call("GET", self._key(group_id))))
+
+    def forget_group(self, group_id: str) -> None:
+        """Drop the members of a group."""
+        self._call(group_id, lambda link: link.call("DEL", self._key(group_id)))
+
+
+def _seconds(expires_at: float | None) -> int:
+    return 0 if expires_at is None else max(1, round(expires_at - time.time()))
+
+
+def _in_order(counted: Sequence[bytes]) -> list[str]:
+    """The ids of what was counted, as ``id:place``, in the order of the places."""
+    places = [entry.decode().rpartition(":") for entry in counted]
+    return [task_id for task_id, _, _ in sorted(places, key=lambda place: float(place[2]))]

@@ -1,0 +1,1 @@
+"""What helps fastq get along with others."""
