@@ -74,7 +74,7 @@ def crash(crew: Crew) -> Iterator[None]:
     """Kill the broker, and start it again.
 
     What it confirms for quorum queues that are younger than a second it may lose, and no client can help it: see
-    docs/decisions/010-quorum-queues-by-default.md. So here they are older.
+    docs/decisions/012-quorum-queues-by-default.md. So here they are older.
     """
     server_of(crew).write_names()
     server_of(crew).kill()
