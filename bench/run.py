@@ -15,7 +15,22 @@ from typing import IO
 
 from rich.console import Console
 
-from fastq.bench import core, drain, enqueue, future, idle, imports, latency, leak, length, memory, result, startup
+from fastq.bench import (
+    chord,
+    core,
+    drain,
+    enqueue,
+    future,
+    idle,
+    imports,
+    latency,
+    leak,
+    length,
+    memory,
+    result,
+    startup,
+    workflow,
+)
 from fastq.bench.broker import BROKERS, EMBEDDED
 from fastq.bench.plot import draw
 from fastq.bench.question import NotOffered, Plan, Question, TrialFailed
@@ -26,7 +41,8 @@ from fastq.bench.table import show
 
 QUESTIONS: dict[str, Question] = {
     module.QUESTION.name: module.QUESTION
-    for module in (enqueue, drain, result, latency, future, memory, leak, idle, startup, imports, length, core)
+    for module in (enqueue, drain, result, latency, chord, workflow, future, memory, leak, idle, startup, imports, length,
+                   core)
 }
 
 

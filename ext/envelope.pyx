@@ -255,13 +255,14 @@ def dumps(value):
 
 cdef enum:
     HOLE_ID                     # tag and text of the id
+    HOLE_INDEX                  # tag and number of the place in a group
     HOLE_ROOT                   # tag and text of the root, the id if there is none
     HOLE_PARENT                 # tag and text of the parent, or null
     HOLE_LEAN_ROOT              # the whole header, if there is a root other than the id
     HOLE_LEAN_PARENT            # the whole header, if there is a parent
     HOLE_CLOSE                  # nothing; the length of the headers is known here
     HOLE_CORRELATION            # the id as a short string
-    HOLES = 5                   # at most so many in one template
+    HOLES = 6                   # at most so many in one template
 
 cdef struct Text:
     const char* p               # NULL: none
@@ -296,7 +297,8 @@ cdef class TaskTemplate:
     `argsrepr` and `kwargsrepr` are written only if given. *properties* are as in pack(); `correlation_id` is the task
     id unless given. *lean* leaves out each header whose absence means the same: null, 0 retries, no time limits, no
     stamps, a root that is the task itself, and the correlation id, `lang`, `argsrepr`, `kwargsrepr`, which no worker
-    needs. Raises EncodeError.
+    needs. With *numbered* each call has a `group_index` of its own. *embed* is the third part of the body, as JSON; by
+    default nothing follows. Raises EncodeError.
 
     >>> template = TaskTemplate("proj.add", content_type="application/json", content_encoding="utf-8",
     ...                         headers={}, properties={"delivery_mode": 2}, lean=True)
@@ -309,14 +311,19 @@ cdef class TaskTemplate:
     cdef int hole_kind[HOLES]
     cdef int holes
     cdef size_t table_at                # where the length of the headers stands: before the first hole
+    cdef bytes tail                     # what stands behind args and kwargs
+    cdef bint numbered
 
     def __cinit__(self, str name not None, *, str content_type not None, str content_encoding not None,
-                  dict headers not None, dict properties not None, bint lean):
+                  dict headers not None, dict properties not None, bint lean, bint numbered=False,
+                  bytes embed=None):
         cdef Buf b
         cdef unsigned int flags = 0
         cdef Text task
         text_of(name, &task, "the task name")
         self.holes = 0
+        self.numbered = numbered
+        self.tail = NO_EMBED if embed is None else b", " + embed + b"]"
         values = {**properties, "content_type": content_type, "content_encoding": content_encoding}
         buf_init(&b)
         try:
@@ -350,7 +357,7 @@ cdef class TaskTemplate:
             value = given.get(name, default)
             if name == "task" and value is HOLE:
                 put_named(b, "header", name, task)
-            elif value is HOLE:
+            elif value is HOLE or self.numbered and name == "group_index":
                 self.put_hole(b, name, lean)
             elif value is not OMIT and not (lean and (value is None or value == default or name in CHATTER)):
                 put_named(b, "header", name, value)
@@ -361,19 +368,23 @@ cdef class TaskTemplate:
         return 0
 
     cdef int put_hole(self, Buf* b, str name, bint lean) except -1:
-        if name == "id" or not lean:
+        if name == "id" or name == "group_index" or not lean:
             table_put_name(b, name)
         if name == "id":
             self.hole(b, HOLE_ID)
+        elif name == "group_index":
+            self.hole(b, HOLE_INDEX)
         elif name == "root_id":
             self.hole(b, HOLE_LEAN_ROOT if lean else HOLE_ROOT)
         else:
             self.hole(b, HOLE_LEAN_PARENT if lean else HOLE_PARENT)
         return 0
 
-    cdef int fill(self, Buf* b, int kind, Text* id, Text* root, Text* parent) except -1:
+    cdef int fill(self, Buf* b, int kind, Text* id, Text* root, Text* parent, object index) except -1:
         if kind == HOLE_ID:
             return put_text(b, id)
+        if kind == HOLE_INDEX:
+            return table_put(b, index, 1)
         if kind == HOLE_ROOT:
             return put_text(b, id if root.p == NULL else root)
         if kind == HOLE_PARENT:
@@ -396,7 +407,7 @@ cdef class TaskTemplate:
         table_memory(buf_bytes(b, b"\x09parent_id", 10))
         return put_text(b, parent)
 
-    cdef int put_head(self, Buf* b, object task_id, object root_id, object parent_id) except -1:
+    cdef int put_head(self, Buf* b, object task_id, object root_id, object parent_id, object index) except -1:
         """Write the whole content but its body."""
         cdef const char* fixed = PyBytes_AS_STRING(self.fixed)
         cdef size_t at = 0
@@ -410,29 +421,30 @@ cdef class TaskTemplate:
         for i in range(self.holes):
             table_memory(buf_bytes(b, fixed + at, self.hole_at[i] - at))
             at = self.hole_at[i]
-            self.fill(b, self.hole_kind[i], &id, &root, &parent)
+            self.fill(b, self.hole_kind[i], &id, &root, &parent, index)
         table_memory(buf_bytes(b, fixed + at, PyBytes_GET_SIZE(self.fixed) - at))
         store_u32(b.p, <uint32_t>(b.n - 4))
         return 0
 
-    def encode(self, task_id, args, kwargs, root_id=None, parent_id=None):
+    def encode(self, task_id, args, kwargs, root_id=None, parent_id=None, group_index=None):
         """Encode one call with its JSON body; None if the body takes a slower writer (see dumps() and encode_body()).
 
-        *root_id* is the task's own id by default. Raises EncodeError for an id that is no text, empty or too long.
+        *root_id* is the task's own id by default; *group_index* is for a template that is numbered. Raises EncodeError
+        for an id that is no text, empty or too long.
         """
         cdef Buf b
         if type(args) is not tuple and type(args) is not list or type(kwargs) is not dict:
             return None
         buf_init(&b)
         try:
-            self.put_head(&b, task_id, root_id, parent_id)
+            self.put_head(&b, task_id, root_id, parent_id, group_index)
             json_raw(&b, b"[", 1)
             if json_value(&b, args, 1) != JSON_OK:
                 return None
             json_raw(&b, b", ", 2)
             if json_value(&b, kwargs, 1) != JSON_OK:
                 return None
-            json_raw(&b, NO_EMBED, 70)
+            json_raw(&b, PyBytes_AS_STRING(self.tail), PyBytes_GET_SIZE(self.tail))
             return PyBytes_FromStringAndSize(<char*>b.p, b.n)
         finally:
             buf_free(&b)
@@ -442,7 +454,7 @@ cdef class TaskTemplate:
         cdef Buf b
         buf_init(&b)
         try:
-            self.put_head(&b, task_id, root_id, parent_id)
+            self.put_head(&b, task_id, root_id, parent_id, None)
             table_memory(buf_bytes(&b, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body)))
             return PyBytes_FromStringAndSize(<char*>b.p, b.n)
         finally:

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from fastq.app.shared import current_task as current_task
     from fastq.app.shared import shared_task as shared_task
     from fastq.app.task import Task as Task
+    from fastq.canvas.chains import chain as chain
+    from fastq.canvas.chords import chord as chord
+    from fastq.canvas.groups import group as group
+    from fastq.canvas.maps import chunks as chunks
+    from fastq.canvas.maps import xmap as xmap
+    from fastq.canvas.maps import xstarmap as xstarmap
     from fastq.canvas.signature import Signature as Signature
     from fastq.canvas.signature import maybe_signature as maybe_signature
     from fastq.canvas.signature import signature as signature
@@ -39,13 +45,19 @@ _TABLE = {
     "ResultSet": ("fastq.result", "ResultSet"),
     "Signature": ("fastq.canvas.signature", "Signature"),
     "Task": ("fastq.app.task", "Task"),
+    "chain": ("fastq.canvas.chains", "chain"),
+    "chord": ("fastq.canvas.chords", "chord"),
+    "chunks": ("fastq.canvas.maps", "chunks"),
     "current_app": ("fastq.app.shared", "current_app"),
     "current_task": ("fastq.app.shared", "current_task"),
+    "group": ("fastq.canvas.groups", "group"),
     "maybe_signature": ("fastq.canvas.signature", "maybe_signature"),
     "shared_task": ("fastq.app.shared", "shared_task"),
     "signature": ("fastq.canvas.signature", "signature"),
     "subtask": ("fastq.canvas.signature", "signature"),
     "uuid": ("fastq.ids", "uuid"),
+    "xmap": ("fastq.canvas.maps", "xmap"),
+    "xstarmap": ("fastq.canvas.maps", "xstarmap"),
 }
 
 __all__ = sorted([*_TABLE, "__version__"])  # noqa: PLE0605

@@ -30,6 +30,9 @@ class Frame(NamedTuple):
 frames: ContextVar[Frame | None] = ContextVar("fastq_frames", default=None)
 """The innermost call in place of this context."""
 
+ended: ContextVar[Request | None] = ContextVar("fastq_ended", default=None)
+"""The request that has ended, while what follows it is made: who awaits that, awaits what follows."""
+
 running: Callable[[Any], Request | None] | None = None
 """Set by a worker's child. Given a task: its request, if that is the task the loop now runs, else
 None. Given None: the request of whatever runs."""

@@ -165,6 +165,14 @@ class Ignore(TaskPredicate):
     """The task is to leave no state behind."""
 
 
+class Replaced(Ignore):
+    """The task ends here, and *sig* is sent in its place: raised by ``task.replace()``."""
+
+    def __init__(self, sig: Any = None) -> None:
+        self.sig = sig
+        super().__init__("replaced by another task")
+
+
 class Reject(TaskPredicate):
     """The message is to be rejected, and put back when *requeue* is true."""
 

@@ -8,13 +8,16 @@ import os
 from itertools import repeat
 
 from bell import ring
+from fastq_chord import furnish
+from workflows import furnish as furnish_workflows
 
-from fastq import Fastq
+from fastq import Fastq, canvas
 from fastq.transport import open as open_transport
 
 URL = "sqlite:///" + os.path.join(os.environ["BENCH_FOLDER"], "fastq.db")
 app = Fastq("bench", broker=URL)
 HOUR_S = 3600
+chord = furnish(app)
 
 
 @app.task(ignore_result=True)
@@ -43,6 +46,7 @@ def down(frames: int) -> None:
     down(frames - 1)
 
 
+send_group, run_chain = furnish_workflows(app, canvas)
 call = noop.delay
 mark = marker.delay
 

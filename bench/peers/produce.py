@@ -10,8 +10,11 @@ Prints one JSON object. MODULE is a file of this folder and offers what its syst
     mark(name)      enqueue a task that rings the bell with that name
     answers(n)      enqueue n tasks whose results are stored, by its documented bulk way if it has one
     ask()           enqueue a task and wait for its result
+    send_group(n)   send a group of n no-op tasks that keep their results; stored when it returns
+    run_chain(n)    send a chain of n tasks and wait for its result
     backlog()       how many messages are stored and not finished
     fail(n)         enqueue n tasks that raise from 30 frames down, in bulk
+    chord(n)        run a chord of n members and wait for its body; returns when all was sent (perf_counter)
     drain(n)        work n messages off in this very process (bare yardsticks only)
     core(n)         the same with the messages in memory (see core.py)
 
@@ -143,6 +146,17 @@ def ahead(peer: ModuleType, n: int) -> dict[str, float]:
     return timed(work)
 
 
+def whole(name: str) -> Callable[[ModuleType, int], dict[str, float]]:
+    """Return what times a workflow of n tasks, after a small one."""
+
+    def run(peer: ModuleType, n: int) -> dict[str, float]:
+        work = getattr(peer, name)
+        work(2)
+        return timed(lambda: work(n))
+
+    return run
+
+
 def mark(peer: ModuleType) -> dict[str, float]:
     def work() -> None:
         peer.mark("first")
@@ -161,6 +175,14 @@ def failing(peer: ModuleType, n: int) -> dict[str, float]:
         flush(peer)
 
     return timed(work)
+
+
+def chord(peer: ModuleType, n: int) -> dict[str, float]:
+    """A small chord to begin with, so that connections and tables are there, then one of *n* members."""
+    peer.chord(2)
+    began = time.perf_counter()
+    sent = peer.chord(n)
+    return {"sent_s": sent - began, "whole_s": time.perf_counter() - began}
 
 
 def drain(peer: ModuleType, n: int) -> dict[str, float]:
@@ -182,8 +204,11 @@ OPERATIONS: dict[str, tuple[Callable[..., dict[str, Any]], str]] = {
     "mark": (mark, "mark"),
     "ahead": (ahead, "call_later"),
     "latency": (latency, "ask"),
+    "group": (whole("send_group"), "send_group"),
+    "chain": (whole("run_chain"), "run_chain"),
     "backlog": (backlog, "backlog"),
     "failing": (failing, "fail"),
+    "chord": (chord, "chord"),
     "drain": (drain, "drain"),
     "core": (core, "core"),
 }

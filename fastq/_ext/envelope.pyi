@@ -49,6 +49,8 @@ class TaskTemplate:
         headers: dict[str, Any],
         properties: dict[str, Any],
         lean: bool,
+        numbered: bool = False,
+        embed: bytes | None = None,
     ) -> None: ...
     def encode(
         self,
@@ -57,6 +59,7 @@ class TaskTemplate:
         kwargs: Mapping[str, Any],
         root_id: str | None = None,
         parent_id: str | None = None,
+        group_index: int | None = None,
     ) -> bytes | None: ...
     def encode_body(
         self, task_id: str, body: bytes, root_id: str | None = None, parent_id: str | None = None

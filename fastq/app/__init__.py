@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fastq.app import launch as launch
     from fastq.app import models as models
     from fastq.app import queues as queues
+    from fastq.app import replacing as replacing
     from fastq.app import results as results
     from fastq.app import retry as retry
     from fastq.app import routes as routes
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
     from fastq.app import traits as traits
     from fastq.app import waiter as waiter
     from fastq.app import wires as wires
+    from fastq.app import workflow as workflow
 
 _PARTS = frozenset((
     "annotate", "arguments", "builtins", "bulk", "confirm", "control", "eager", "express", "launch", "models", "queues",
-    "results", "retry", "routes", "send", "traits", "waiter", "wires",
+    "replacing", "results", "retry", "routes", "send", "traits", "waiter", "wires", "workflow",
 ))
 
 

@@ -207,6 +207,15 @@ class App(Decorator):
         """Return the message that sending *sig* would store: what a worker stores together with an ack."""
         return parts.send.message_of(self, self.tasks.get(sig.task), sig.task, sig.args, sig.kwargs, sig.options)
 
+    def send_workflow(self, sig: Signature[Any], args: Any = None, kwargs: Any = None,
+                      options: Mapping[str, Any] | None = None, *, add_to_parent: bool = True) -> Any:
+        """Send what the chain, group or chord *sig* starts with, and return its result: ``sig.apply_async()``."""
+        return parts.workflow.send(self, sig, args, kwargs, options or {}, add_to_parent=add_to_parent)
+
+    def ensure_chords(self) -> None:
+        """Raise Unsupported where the results of a chord's header could not be joined."""
+        parts.workflow.ensure_chords(self)
+
     def batch(self) -> Batch:
         """Gather what is sent in a block, and store it in few large steps at the end.
 

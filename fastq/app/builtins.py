@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fastq.app.unlock import chord_unlock
-from fastq.canvas.signature import signature
+from fastq.canvas.signature import Signature, signature
+from fastq.exceptions import Unsupported
 
 
 def backend_cleanup(self: Any) -> int:
@@ -34,12 +35,41 @@ def accumulate(self: Any, *args: Any, **kwargs: Any) -> Any:
     return args if index is None else args[index]
 
 
+def chunks(self: Any, task: Any, it: Any, n: int) -> Any:
+    """Call one task for every list of arguments, *n* of them in a message."""
+    return Signature.part("maps").chunks.apply_chunks(task, it, n, app=self.app).as_tuple()
+
+
+def group(self: Any, tasks: Any, result: Any = None, group_id: Any = None, partial_args: Any = (),
+          add_to_parent: bool = True) -> Any:
+    """Send many tasks, as an old client asks for it."""
+    members = Signature.part("groups").group(tasks, app=self.app)
+    sent = members.apply_async(partial_args, task_id=group_id, add_to_parent=add_to_parent)
+    return sent.as_tuple() if result is None else result
+
+
+def chain(self: Any, *args: Any, **kwargs: Any) -> Any:
+    """Refuse: a chain is no task, its first step is."""
+    raise Unsupported("celery.chain is not a task: send the first step of the chain, which carries the others")
+
+
+def chord(self: Any, header: Any, body: Any, partial_args: Any = (), interval: Any = None, countdown: Any = 1,
+          max_retries: Any = None, eager: bool = False, **kwargs: Any) -> Any:
+    """Send a header and its body, as an old client asks for it."""
+    made = Signature.part("chords").chord(header, signature(body, app=self.app), app=self.app)
+    return made.apply_async(partial_args, kwargs).as_tuple()
+
+
 TASKS = {
     "celery.backend_cleanup": backend_cleanup,
     "celery.map": xmap,
     "celery.starmap": xstarmap,
     "celery.accumulate": accumulate,
     "celery.chord_unlock": chord_unlock,
+    "celery.chunks": chunks,
+    "celery.group": group,
+    "celery.chain": chain,
+    "celery.chord": chord,
 }
 
 

@@ -82,8 +82,8 @@ def run(task: Any, request: Request) -> Ended:
             )
         else:
             ended = Ended(states.SUCCESS, value)
-            for callback in links.callbacks_of(task.app, request, value):
-                callback.apply_async()
+            for following, options in links.following(task.app, request):
+                following.apply_async((value,), **options)
             task.on_success(value, task_id, args, kwargs)
             signals.task_success.send(sender=task, result=value, runtime=time.monotonic() - began)
         if ended.state not in (states.IGNORED, states.REJECTED, states.RETRY):
@@ -130,6 +130,8 @@ def _request(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: 
         timelimit=[options.get("time_limit", task.time_limit), options.get("soft_time_limit", task.soft_time_limit)],
         **_stamps_of(options),
         logfile=options.get("logfile"), loglevel=options.get("loglevel") or 0,
+        stamped_headers=options.get("stamped_headers"),
+        stamps={stamp: options.get(stamp) for stamp in options.get("stamped_headers") or ()},
         delivery_info={"is_eager": True, "exchange": options.get("exchange"), "routing_key":
                        options.get("routing_key") or options.get("queue"), "priority": options.get("priority")},
     )

@@ -18,7 +18,8 @@ from fastq import current, points, signals
 from fastq._ext.envelope import dumps, new_id, pack
 from fastq.app import moments
 from fastq.backends.base import Replies
-from fastq.exceptions import BrokerFull, OperationalError
+from fastq.canvas import plain
+from fastq.exceptions import BrokerFull, EncodeError, OperationalError
 from fastq.ids import origin
 from fastq.request import Request
 from fastq.result import AsyncResult
@@ -34,6 +35,8 @@ batch: ContextVar[Any] = ContextVar("fastq_batch", default=None)
 
 _DEFAULTS: dict[str, Any] = {"lang": "py", "retries": 0, "stamps": {}, "replaced_task_nesting": 0}
 _DELIVERY_MODES = {"transient": 1, "persistent": 2}
+_MANY = 256
+"""So many messages of the largest size may leave at once."""
 _KEPT_PROPERTIES = ("message_id", "type", "app_id", "timestamp", "user_id", "cluster_id")
 
 
@@ -108,7 +111,9 @@ def send(
     if out.replies is not None:
         out.replies.expect()
     _tell_before(name, out, policy)
-    store(app, out.encode(app.transport.caps), policy)
+    message = out.encode(app.transport.caps)
+    check_size(app, out, message)
+    store(app, message, policy)
     _tell_after(name, out)
     own = task.AsyncResult if task is not None and task.has_own("AsyncResult") else app.AsyncResult
     result: AsyncResult[Any] = (options.get("result_cls") or own)(out.task_id)
@@ -147,14 +152,28 @@ def message_of(app: Any, task: Any, name: str, args: Any, kwargs: Any, options: 
     What follows a task is awaited, if at all, by whoever awaits the task: a child that runs it is not asked. Receivers
     of ``before_task_publish`` and ``after_task_publish`` are told here, though it leaves a moment later.
     """
-    parent = current.parent()
+    parent = current.ended.get() or current.parent()
     if parent is not None and options.get("reply_to") is None:
         options = {**options, "reply_to": parent.reply_to or ""}
     out = compose(app, task, name, args, kwargs, options)
     _tell_before(name, out, {})
     message = out.encode(app.transport.caps)
+    check_size(app, out, message)
     _tell_after(name, out)
     return message
+
+
+def check_size(app: Any, out: Outgoing, message: Message, times: int = 1) -> None:
+    """Raise EncodeError for a message too large for a broker because of the workflow in it, or *times* of them are."""
+    limit, size = app.conf.task_workflow_max_size, len(message.content)
+    carried = [name for name, part in out.embed.items() if part]
+    if not limit or not carried or (size <= limit and times * size <= _MANY * limit):
+        return
+    many = f" in each of {times:,} messages" if times > 1 else ""
+    raise EncodeError(
+        f"the message of {out.name} would have {size:,} bytes{many}, since it carries its {' and '.join(carried)}, and "
+        f"setting task_workflow_max_size allows {limit:,}: pass what is large by a key of a store and not as an "
+        "argument, let a task at the end start the rest, or raise the setting if the broker takes it")
 
 
 def compose(
@@ -207,8 +226,8 @@ def compose(
         name=name, task_id=task_id, queue=place.queue.name if place.queue is not None else place.routing_key,
         exchange=place.exchange, routing_key=place.routing_key, args=args, kwargs=kwargs,
         embed={
-            "callbacks": _links(options.get("link")), "errbacks": _links(options.get("link_error")),
-            "chain": _links(options.get("chain")), "chord": _plain(options.get("chord")),
+            "callbacks": plain.links(options.get("link")), "errbacks": plain.links(options.get("link_error")),
+            "chain": plain.steps(options.get("chain")), "chord": plain.link(options.get("chord")),
         },
         headers=headers, properties={field: value for field, value in properties.items() if value is not None},
         serializer=options.get("serializer") or conf.task_serializer,
@@ -332,25 +351,4 @@ def _ttl_ms(task_id: str, expires_at: float) -> str:
     if left < 0:
         logger.warning("task %s had expired %.1f s before it was sent: no worker will run it", task_id, -left)
     return str(max(0, int(left * 1000)))
-
-
-def _links(value: Any) -> list[Any] | None:
-    if value is None:
-        return None
-    return [_plain(link) for link in (value if isinstance(value, (list, tuple)) else [value])]
-
-
-def _plain(link: Any) -> Any:
-    """Return a signature, and those linked to it, as plain dicts: the compiled encoder takes no subclass."""
-    if link is None:
-        return None
-    if not isinstance(link, dict):
-        raise TypeError(f"a link is a signature, such as task.s(), not {type(link).__name__}")
-    plain = dict(link)
-    options = plain.get("options")
-    if options:
-        plain["options"] = {
-            key: _links(value) if key in ("link", "link_error") else value for key, value in options.items()
-        }
-    return plain
 

@@ -471,6 +471,10 @@ FASTQ_ROWS = (
     Setting("broker_lease", "", "float", 30.0,
             doc="Seconds that a silent worker keeps its messages; then another worker gets them, so no lost task waits "
                 "longer than this. A worker renews while it lives, so a long task needs no long lease."),
+    Setting("task_workflow_max_size", "", "int", 16 * 1024 * 1024, takes="int none",
+            doc="Bytes that a message may have which carries the rest of a workflow; what would be larger is refused "
+                "when it is sent, as is a workflow whose first messages have 256 times as much together. None is no "
+                "limit. RabbitMQ 4 takes 16 MiB by default."),
     Setting("task_max_deaths", "", "int", 3, takes="int none",
             doc="Workers or children that one message may kill before it goes to the dead-letter queue, where it can "
                 "be looked at and replayed; None is no limit. The same in both presets: nobody wants a crash loop."),

@@ -224,11 +224,49 @@ class Task(Generic[P, R]):
 
     subtask = signature
 
+    def map(self, it: Iterable[Any]) -> Any:
+        """Return the signature of one message that calls this task for each item: ``double.map([1, 2])``."""
+        return Signature.part("maps").xmap(self.s(), it, app=self.app)
+
+    def starmap(self, it: Iterable[Any]) -> Any:
+        """As `map`, for items that are lists of arguments: ``add.starmap([(1, 2), (3, 4)])``."""
+        return Signature.part("maps").xstarmap(self.s(), it, app=self.app)
+
+    def chunks(self, it: Iterable[Any], n: int) -> Any:
+        """Return the signature of messages that call this task for *n* items each: ``add.chunks(pairs, 100)``."""
+        return Signature.part("maps").chunks(self.s(), it, n, app=self.app)
+
+    def replace(self, sig: Signature[Any]) -> Any:
+        """End this run, and have *sig* run in its place: with its id, links, chord and the rest of its chain.
+
+        *sig* may be any workflow; the result of a group is the list of its results. It is sent together with the ack::
+
+            @app.task(bind=True)
+            def fetch(self, pages):
+                return self.replace(group(load.s(page) for page in pages) | total.s())
+
+        Raises an `Ignore` that ends the task, ImproperlyConfigured for what cannot take its place.
+        """
+        return parts.replacing.replace(self, sig)
+
+    def on_replace(self, sig: Signature[Any]) -> Any:
+        """Send what replaces this task; one that overrides it returns ``super().on_replace(sig)``."""
+        return parts.replacing.on_replace(self, sig)
+
+    def add_to_chord(self, sig: Signature[Any], lazy: bool = False) -> Any:
+        """Add *sig* to the chord that this task is a member of, and send it; with *lazy* return it, for you to send.
+
+        Raises ValueError when the task is in no chord.
+        """
+        return parts.replacing.add_to_chord(self, sig, lazy=lazy)
+
     def signature_from_request(
         self, request: Request | None = None, args: Any = None, kwargs: Any = None, **options: Any,
     ) -> Signature[R]:
         """Return the signature that sends the task of *request* (default: the one it is in) again."""
         return parts.retry.signature_of(self, request or self.request, args, kwargs, **options)
+
+    subtask_from_request = signature_from_request
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult[R]:
         """Return the handle on a task that was sent before."""

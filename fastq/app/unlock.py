@@ -15,7 +15,6 @@ from typing import Any
 from fastq import states
 from fastq.app import links
 from fastq.app.parts import Place, Stored, doomed, failures
-from fastq.canvas.signature import signature
 from fastq.exceptions import ChordError, TaskPredicate, TimeoutError
 from fastq.request import Request
 from fastq.result import allow_join_result, result_from_tuple
@@ -125,8 +124,7 @@ def _culprit(group: Any) -> str | None:
 
 
 def _start(app: Any, body: Mapping[str, Any], values: list[Any], last: Request) -> list[Message]:
-    sig = signature(body, app=app).clone((values,)).set(parent_id=last.id, root_id=last.root_id)
-    return [app.message_of(sig)]
+    return links.due(app, dict(body), values, last)
 
 
 def _fail(app: Any, body: Mapping[str, Any], error: ChordError, last: Request, place: Place, leaving: Leaving) -> None:
@@ -140,7 +138,7 @@ def _fail(app: Any, body: Mapping[str, Any], error: ChordError, last: Request, p
                           errbacks=_listed(options.get("link_error")), group=options.get("group_id"),
                           chord=options.get("chord"))
         try:
-            leaving.messages += [app.message_of(errback) for errback in links.errbacks_of(app, request, error, None)]
+            leaving.messages += links.error_messages(app, request, error, None)
         except Exception:
             logger.exception("The errbacks of chord body %s could not be called or sent", request.id)
 

@@ -24,6 +24,7 @@ MANY = 1000
 
 _OPEN = Script.named("chord_open")
 _COUNT = Script.named("chord_count")
+_GET = Script.named("chord_get")
 Answer = TypeVar("Answer")
 
 
@@ -86,15 +87,9 @@ class RedisChords:
 
     def get(self, group_id: str) -> Chord:
         """What is known of a chord."""
-        members = self._key(group_id, ".j")
-
-        def ask(link: Link) -> Chord:
-            pair = link.call("MGET", self._key(group_id, ".c"), self._key(group_id))
-            claim, group = cast("list[bytes | None]", pair)
-            command = "ZRANGE" if self._is_ordered else "LRANGE"
-            return Chord(claim == b"done", cast("list[bytes]", link.call(command, members, 0, -1)), group)
-
-        return cast(Chord, self._call(group_id, ask))
+        keys = [self._key(group_id, end) for end in (".j", ".c", "")]
+        claim, group, members = self._call(group_id, lambda link: _GET.call(link, keys, [int(self._is_ordered)]))
+        return Chord(claim == b"done", members, group)
 
     def close(self, group_ids: Sequence[str]) -> None:
         """Note that the bodies of chords were sent, and drop the rest."""

@@ -1,12 +1,12 @@
 """The signature: a call that was not made yet, as the dict that travels.
 
 It may carry the app it was made by; the app is never part of the dict. What is sent, is sent by
-that app, else by the current one: a signature knows no broker.
+that app, else by the current one: a signature knows no broker. Chains, groups and chords are
+signatures too; what they need is loaded when the first of them is made.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
@@ -14,7 +14,8 @@ from fastq import current
 from fastq.exceptions import InvalidTaskError
 
 if TYPE_CHECKING:
-    from fastq.result import AsyncResult, EagerResult
+    from fastq.result import AsyncResult as Handle
+    from fastq.result import EagerResult
 
 R_co = TypeVar("R_co", covariant=True)
 SignatureType = TypeVar("SignatureType", bound="Signature[Any]")
@@ -22,6 +23,19 @@ S = TypeVar("S")
 
 # Once a signature is in a group or stamped, options that come later do not change that.
 _STICKY = frozenset(("group_id", "stamped_headers"))
+# Where the kinds that everybody knows are found, so that a message may name one that was not used here yet.
+_KINDS = {"chain": "chains", "group": "groups", "chord": "chords", "xmap": "maps", "xstarmap": "maps", "chunks": "maps"}
+
+
+def item_property(key: str, doc: str, part: str | None = None) -> property:
+    """Return a property that reads and sets the item *key* of a mapping, or of the mapping that is its item *part*."""
+    def get(self: Any) -> Any:
+        return (self if part is None else self[part]).get(key)
+
+    def put(self: Any, value: Any) -> None:
+        (self if part is None else self[part])[key] = value
+
+    return property(get, put, doc=doc)
 
 
 class Signature(dict[str, Any], Generic[R_co]):
@@ -35,6 +49,8 @@ class Signature(dict[str, Any], Generic[R_co]):
     """
 
     TYPES: ClassVar[dict[str, type[Signature[Any]]]] = {}
+    part: ClassVar[Callable[[str], Any]]
+    """Returns a module of this package that is loaded when it is first needed; set by the package."""
     _app: Any = None
     _type: Any = None
 
@@ -72,6 +88,8 @@ class Signature(dict[str, Any], Generic[R_co]):
         """
         kind = mapping.get("subtask_type")
         if kind:
+            if kind in _KINDS and kind not in cls.TYPES:
+                cls.part(_KINDS[kind])
             try:
                 target = cls.TYPES[kind]
             except KeyError:
@@ -92,77 +110,51 @@ class Signature(dict[str, Any], Generic[R_co]):
         """The task itself. Raises NotRegistered when this process does not have it."""
         return self._type if self._type is not None else self.app.tasks[self["task"]]
 
+    id: Any = item_property("task_id", "The id the task will have, once `freeze` has chosen one.", "options")
+    parent_id: Any = item_property("parent_id", "The id of the task that will have sent it.", "options")
+    root_id: Any = item_property("root_id", "The id of the first task of its workflow.", "options")
+    task: Any = item_property("task", "The task's name.")
+    args: Any = item_property("args", "The positional arguments.")
+    kwargs: Any = item_property("kwargs", "The keyword arguments.")
+    options: Any = item_property("options", "The options for ``apply_async``.")
+    subtask_type: Any = item_property("subtask_type", "None, or the kind of workflow that this is.")
+    immutable: Any = item_property("immutable", "Whether arguments that come later are ignored.")
+
     @property
-    def task(self) -> str:
+    def name(self) -> str:
         """The task's name."""
         return cast(str, self["task"])
 
-    name = task
-
     @property
-    def args(self) -> Any:
-        """The positional arguments."""
-        return self["args"]
-
-    @property
-    def kwargs(self) -> dict[str, Any]:
-        """The keyword arguments."""
-        return cast("dict[str, Any]", self["kwargs"])
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options for ``apply_async``."""
-        return cast("dict[str, Any]", self["options"])
-
-    @property
-    def subtask_type(self) -> str | None:
-        """None, or the kind of workflow that this is."""
-        return self.get("subtask_type")
-
-    @property
-    def immutable(self) -> bool:
-        """Whether arguments that come later are ignored."""
-        return bool(self.get("immutable"))
-
-    @property
-    def id(self) -> str | None:
-        """The id the task will have, once `freeze` has chosen one."""
-        return self.options.get("task_id")
-
-    @property
-    def parent_id(self) -> str | None:
-        """The id of the task that will have sent it."""
-        return self.options.get("parent_id")
-
-    @property
-    def root_id(self) -> str | None:
-        """The id of the first task of its workflow."""
-        return self.options.get("root_id")
+    def AsyncResult(self) -> Callable[..., Handle[Any]]:
+        """Makes the handle on the result of a task id."""
+        task = self._known_type()
+        return cast("Callable[..., Handle[Any]]", (self.app if task is None else task).AsyncResult)
 
     # Sending it
 
-    def delay(self, *args: Any, **kwargs: Any) -> AsyncResult[R_co]:
+    def delay(self, *args: Any, **kwargs: Any) -> Handle[R_co]:
         """Send it; the arguments are put in front of its own."""
         return self.apply_async(args, kwargs)
 
     def apply_async(
         self, args: Iterable[Any] | None = None, kwargs: Mapping[str, Any] | None = None,
         route_name: str | None = None, **options: Any,
-    ) -> AsyncResult[R_co]:
-        """Send it; *args* go in front of its own, *kwargs* and *options* over them."""
-        args, kwargs, options = self._merge(args, kwargs, options)
+    ) -> Handle[R_co]:
+        """Send it; *args* go in front of its own, *kwargs* and *options* over them; options that are None are not."""
+        args, kwargs, options = self._merge(args, kwargs, _given(options))
         if route_name is not None:
             options["route_name"] = route_name
-        task = self._type if self._type is not None else self.app.tasks.get(self["task"])
+        task = self._known_type()
         if task is not None:
-            return cast("AsyncResult[R_co]", task.apply_async(args, kwargs, **options))
-        return cast("AsyncResult[R_co]", self.app.send_task(self["task"], args, kwargs, **options))
+            return cast("Handle[R_co]", task.apply_async(args, kwargs, **options))
+        return cast("Handle[R_co]", self.app.send_task(self["task"], args, kwargs, **options))
 
     def apply(
         self, args: Iterable[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any,
     ) -> EagerResult[R_co]:
         """Run it here and now, as a worker would."""
-        args, kwargs, options = self._merge(args, kwargs, options)
+        args, kwargs, options = self._merge(args, kwargs, _given(options))
         return cast("EagerResult[R_co]", self.type.apply(args, kwargs, **options))
 
     def __call__(self, *args: Any, **kwargs: Any) -> R_co:
@@ -182,7 +174,7 @@ class Signature(dict[str, Any], Generic[R_co]):
     ) -> SignatureType:
         """Return a copy with more arguments and options, as `apply_async` would merge them."""
         args, kwargs, options = self._merge(args, kwargs, options)
-        return self._copy(args=args, kwargs=dict(kwargs), options=copy.deepcopy(options))
+        return self._copy(args=args, kwargs=dict(kwargs), options=copied(options))
 
     partial = clone
 
@@ -193,7 +185,7 @@ class Signature(dict[str, Any], Generic[R_co]):
         """Return a copy with these arguments or options in place of its own."""
         given = {"args": None if args is None else tuple(args), "kwargs": kwargs, "options": options}
         changes = {key: value for key, value in given.items() if value is not None}
-        return self._copy(**{"options": copy.deepcopy(self.options), **changes})
+        return self._copy(**{"options": copied(self.options), **changes})
 
     def set(self: SignatureType, immutable: bool | None = None, **options: Any) -> SignatureType:
         """Set options in place, and return the signature."""
@@ -209,17 +201,33 @@ class Signature(dict[str, Any], Generic[R_co]):
     def freeze(
         self, _id: str | None = None, group_id: str | None = None, chord: Any = None,
         root_id: str | None = None, parent_id: str | None = None, group_index: int | None = None,
-    ) -> AsyncResult[R_co]:
+    ) -> Handle[R_co]:
         """Choose its task id now, so that others can refer to it, and return the result to be.
 
-        An id it already has is kept.
+        An id or group that it already has is kept.
         """
-        app = self.app
-        task_id = self.options.get("task_id") or _id or app.new_id()
-        given = {"root_id": root_id, "parent_id": parent_id, "group_id": group_id, "chord": chord,
-                 "group_index": group_index}
-        self.options.update({key: value for key, value in given.items() if value is not None}, task_id=task_id)
-        return cast("AsyncResult[R_co]", app.AsyncResult(task_id))
+        app, options = self.app, self["options"]
+        if not options.get("task_id"):
+            options["task_id"] = _id or app.new_id()
+        given = {"root_id": root_id, "parent_id": parent_id, "chord": chord, "group_index": group_index}
+        options.update({key: value for key, value in given.items() if value is not None})
+        if group_id:
+            options.setdefault("group_id", group_id)
+        # Whoever sends it later, the result comes back to whoever waits here, or for the task that it follows.
+        if "reply_to" not in options and app.replies is not None:
+            ended = current.ended.get()
+            options["reply_to"] = app.replies.expect() if ended is None else ended.reply_to or ""
+        return cast("Handle[R_co]", self.AsyncResult(options["task_id"]))
+
+    _freeze = freeze
+
+    def plan(self, plan: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+        """Add to *plan* (a `fastq.canvas.plan.Plan`) the messages that sending it takes; return the result to be."""
+        if type(self).apply_async is not Signature.apply_async:
+            # A kind that somebody else made sends itself in a way of its own.
+            return self.apply_async(args, kwargs, **options)
+        args, kwargs, options = self._merge(args, kwargs, options)
+        return plan.call(self["task"], self._known_type(), args, kwargs, options)
 
     # Links
 
@@ -249,14 +257,19 @@ class Signature(dict[str, Any], Generic[R_co]):
 
     def flatten_links(self) -> list[Signature[Any]]:
         """Return this signature and all that are linked to it, depth first."""
-        links = [signature(link, app=self._app) for link in self._list_option("link")]
-        return [self, *(deeper for link in links for deeper in link.flatten_links())]
+        found: list[Signature[Any]] = []
+        left: list[Any] = [self]
+        while left:
+            sig = maybe_signature(left.pop(), app=self._app)
+            found.append(sig)
+            left += reversed(listed(sig["options"].get("link")))
+        return found
 
     # How it looks
 
     def reprcall(self, *args: Any, **kwargs: Any) -> str:
         """Return the call as source text: ``proj.add(2, 2)``."""
-        args, kwargs, _ = self._merge(args, kwargs, None)
+        args, kwargs, _ = self._merge(args, kwargs, force=True)
         parts = [*(repr(arg) for arg in args), *(f"{key}={value!r}" for key, value in kwargs.items())]
         return f"{self['task']}({', '.join(parts)})"
 
@@ -271,47 +284,94 @@ class Signature(dict[str, Any], Generic[R_co]):
         return signature, (dict(self),)
 
     def __deepcopy__(self: SignatureType, memo: dict[int, Any]) -> SignatureType:
-        memo[id(self)] = self
-        return self._copy(options=copy.deepcopy(self.options, memo))
+        # Options change when a workflow is sent; arguments may be anything and stay as they are.
+        return self._copy(options=copied(self.options))
 
     def __copy__(self: SignatureType) -> SignatureType:
         return self._copy()
 
-    def __or__(self, other: Any) -> Any:
-        # dict's own merge would make nonsense of two signatures without a word.
-        raise TypeError("signatures have no | here: this version has no chains; use link() or apply_async(link=...)")
+    # Stamps
 
-    __ior__ = __ror__ = __or__
+    def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> Any:
+        """Add *headers*, and what *visitor* (a `StampingVisitor`) says, to the stamps of this task and its links.
+
+        A stamp it has already is replaced; with *append_stamps* both become a list. Workers see stamps as
+        ``request.stamps``, and can revoke by them.
+        """
+        return self.part("stamps").stamp(self, visitor, append_stamps, headers)
+
+    def stamp_links(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> None:
+        """Stamp only what is linked to it."""
+        self.part("stamps").stamp_links(self, visitor, append_stamps, headers)
+
+    # Joining
+
+    def __or__(self, other: Any) -> Any:
+        """Return the workflow that goes on with *other*: ``add.s(1, 2) | double.s()``."""
+        if isinstance(other, Signature):
+            return self.part("joining").joined(self, other)
+        return self.__ror__(other)
+
+    __ior__ = __or__
+
+    def __ror__(self, other: Any) -> Any:
+        # dict would merge the two, which makes nonsense of a signature without a word.
+        if isinstance(other, dict):
+            raise TypeError("unsupported operand: a signature goes on with a signature; make one with signature(dict)")
+        return NotImplemented
 
     # Inside
 
+    def _known_type(self) -> Any:
+        return self._type if self._type is not None else self.app.tasks.get(self["task"])
+
     def _copy(self: SignatureType, **changes: Any) -> SignatureType:
-        new = self.__class__({**self, **changes}, app=self._app)
-        new._type = self._type
+        new = self.__class__.__new__(self.__class__)
+        dict.update(new, self, **changes)
+        new._app, new._type = self._app, self._type
         return new
 
     def _list_option(self, key: str) -> list[Any]:
-        items = self.options.get(key)
+        items = self["options"].get(key)
         if not isinstance(items, list):
-            items = self.options[key] = [] if items is None else list(items) if isinstance(items, tuple) else [items]
-        return items
+            items = self["options"][key] = listed(items)
+        return items  # type: ignore[no-any-return]
 
     def _merge(
-        self, args: Iterable[Any] | None, kwargs: Mapping[str, Any] | None, options: Mapping[str, Any] | None,
+        self, args: Iterable[Any] | None = None, kwargs: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None, force: bool = False,
     ) -> tuple[Any, Any, dict[str, Any]]:
-        own = self.options
+        own = self["options"]
         if options:
             sticky = _STICKY.union(own.get("stamped_headers") or ()) if own else ()
             merged = {**own, **{key: value for key, value in options.items() if key not in sticky or key not in own}}
         else:
             merged = dict(own)
-        if self.get("immutable"):
+        if self.get("immutable") and not force:
             return self["args"], self["kwargs"], merged
         return (
             (*args, *self["args"]) if args else self["args"],
             {**self["kwargs"], **kwargs} if kwargs else self["kwargs"],
             merged,
         )
+
+
+def listed(value: Any) -> list[Any]:
+    """Return one signature, many or none as a list of its own."""
+    return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def copied(value: Any) -> Any:
+    """Return *value* so that changes to its mappings, lists and signatures do not reach the original."""
+    if isinstance(value, Signature):
+        return value.clone()
+    if type(value) is dict:
+        return {key: copied(item) for key, item in value.items()}
+    return [copied(item) for item in value] if type(value) is list else value
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if value is not None}
 
 
 def signature(varies: Any, *args: Any, **kwargs: Any) -> Signature[Any]:

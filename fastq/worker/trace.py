@@ -18,7 +18,7 @@ from fastq import current, signals, states
 from fastq._ext.envelope import unpack
 from fastq._ext.execute import Executor
 from fastq._ext.ring import parse_effects
-from fastq.app import links
+from fastq.app import links, workflow
 from fastq.app.parts import Member, Place, fates, part_of
 from fastq.app.retry import signature_of
 from fastq.app.unlock import Leave
@@ -31,6 +31,7 @@ from fastq.exceptions import (
     Ignore,
     InvalidTaskError,
     Reject,
+    Replaced,
     Retry,
     SoftTimeLimitExceeded,
     TaskRevokedError,
@@ -118,10 +119,12 @@ class Trace:
         """End a run that returned *value*."""
         task, request = self._tasks[row], run.request_now()
         try:
-            callbacks = links.callbacks_of(self._app, request, value)
-            if task.trail:
-                request.children.extend(sig.freeze() for sig in callbacks)
-            effects = b"".join(map(self._message, callbacks))
+            effects = b""
+            if request.callbacks or request.chain:
+                messages, children = links.messages(self._app, request, value)
+                if task.trail:
+                    request.children.extend(children)
+                effects = b"".join(map(pack_message, messages))
             effects = self._result(task, request, Outcome.RETURNED, value, None, not wanted) + effects
             if request.chord:
                 effects += self._part(request, states.SUCCESS, value)
@@ -176,6 +179,8 @@ class Trace:
         try:
             if fate.send is Send.RETRY and isinstance(error, Retry) and error.sig is not None:
                 effects = self._message(error.sig)
+            elif isinstance(error, Replaced):
+                effects = b"".join(map(pack_message, workflow.messages(self._app, error.sig, (), {}, {})[0]))
         except Exception as unsendable:
             # What is left of the task is this message: it fails, and says why.
             return self._end(task, request, Outcome.RAISED, unsendable, seconds, is_ignored=is_ignored, is_over=is_over)
@@ -195,7 +200,7 @@ class Trace:
     def _errbacks(self, end: End) -> bytes:
         text = end.einfo.traceback if end.einfo else None
         try:
-            return b"".join(map(self._message, links.errbacks_of(self._app, end.request, end.value, text)))
+            return b"".join(map(pack_message, links.error_messages(self._app, end.request, end.value, text)))
         except Exception:
             logger.exception("The errbacks of task %s[%s] could not be called or sent", end.task.name, end.request.id)
             return b""
@@ -255,7 +260,11 @@ class Trace:
     def _part(self, request: Request, state: str, value: Any) -> bytes:
         """Pack what a member of a chord leaves."""
         member = Member.of_request(request)
-        if member is None or self._codec is None:
+        if member is None:
+            return b""
+        if self._codec is None:
+            logger.error("Task %s[%s] has ended as a member of chord %s, whose body will never run: there is no result "
+                         "store to count its members in; set result_backend", request.task, request.id, request.group)
             return b""
         return pack_part(part_of(self._codec, member, state, value, self._place(request)))
 
@@ -273,6 +282,7 @@ class Trace:
         delivery, properties = request.delivery_info or {}, request.properties or {}
         known = serializers.registry.name_of(properties.get("content_type"))
         return Place(delivery.get("routing_key") or "", delivery.get("priority") or 0, known or "json")
+
 
     def _message(self, sig: Signature[Any]) -> bytes:
         return pack_message(self._app.message_of(sig))

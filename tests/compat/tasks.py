@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from datetime import datetime, timezone
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +25,7 @@ def note(line: str) -> None:
 
 def furnish(app: Any) -> SimpleNamespace:
     """Give *app* its tasks and return them by name."""
-    return SimpleNamespace(**furnish_answers(app), **furnish_flow(app))
+    return SimpleNamespace(**furnish_answers(app), **furnish_flow(app), **furnish_workflows(app))
 
 
 def furnish_answers(app: Any) -> dict[str, Any]:
@@ -132,6 +133,39 @@ def furnish_flow(app: Any) -> dict[str, Any]:
             time.sleep(0.002)
 
     return without_app(locals())
+
+
+def furnish_workflows(app: Any) -> dict[str, Any]:
+    """Tasks that are parts of workflows, and that become workflows."""
+    canvas = import_module(f"{type(app).__mro__[-2].__module__.partition('.')[0]}.canvas")
+
+    @app.task(name="compat.total")
+    def total(values: Any) -> int:
+        return sum(total(value) if isinstance(value, list) else value for value in values)
+
+    @app.task(name="compat.become", bind=True)
+    def become(self: Any, kind: str, n: int = 3) -> Any:
+        add = app.tasks["compat.add"]
+        return self.replace({
+            "task": add.si(n, 1),
+            "chain": add.si(n, 1) | add.s(10),
+            "group": canvas.group(add.si(n, i) for i in range(3)),
+            "chord": canvas.chord([add.si(n, i) for i in range(3)], total.s()),
+        }[kind])
+
+    @app.task(name="compat.join", bind=True)
+    def join(self: Any, n: int) -> int:
+        self.add_to_chord(app.tasks["compat.add"].si(n, 100))
+        return n
+
+    @app.task(name="compat.where", bind=True)
+    def where(self: Any, *args: Any) -> list[Any]:
+        """What this run knows of the workflow that it is part of."""
+        request = self.request
+        return [request.id, request.root_id, request.parent_id, request.group, request.group_index,
+                dict(sorted((request.stamps or {}).items()))]
+
+    return without_app({name: made for name, made in locals().items() if name != "canvas"})
 
 
 def without_app(made: dict[str, Any]) -> dict[str, Any]:

@@ -121,3 +121,15 @@ def test_a_template_holds_no_reference_to_what_it_encoded() -> None:
         made.encode(value, (value,), {value: value}, value, value)
     assert sys.getrefcount(value) == before
     assert envelope.TaskTemplate is TaskTemplate
+
+
+@pytest.mark.parametrize("lean", [True, False])
+def test_a_numbered_template_puts_each_call_in_its_place_and_says_what_follows(lean: bool) -> None:
+    made = TaskTemplate("proj.add", content_type="application/json", content_encoding="utf-8", lean=lean,
+                        headers={"group": "g"}, properties={}, numbered=True, embed=b'{"chain": [1]}')
+    for place in (0, 7, None, 2**40):
+        _, headers, sent = unpack(made.encode("1", (2,), {}, "r", "p", place) or b"")
+        assert (headers["group"], headers["group_index"], headers["parent_id"]) == ("g", place, "p")
+        assert sent == b'[[2], {}, {"chain": [1]}]'
+    names = list(headers)
+    assert names.index("group") + 1 == names.index("group_index") < names.index("root_id")

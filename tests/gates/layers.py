@@ -39,6 +39,7 @@ LAZY = {
     "fastq.backends": "open(url): one scheme -> module table",
     "fastq.control": "open(urls): one scheme -> module table",
     "fastq.result": "a program that sends tasks mostly looks at no groups, trees or bars",
+    "fastq.canvas": "chains, groups and chords are loaded when the first is made",
     "fastq.app": "what sends and runs is loaded when it is first used: import fastq is to cost 40 ms at most",
     "fastq.app.launch": "an app that starts its own worker",
     "fastq.cli.": "a command loads what it needs when it is called",
