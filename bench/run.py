@@ -41,8 +41,8 @@ from fastq.bench.table import show
 
 QUESTIONS: dict[str, Question] = {
     module.QUESTION.name: module.QUESTION
-    for module in (enqueue, drain, result, latency, chord, workflow, future, memory, leak, idle, startup, imports, length,
-                   core)
+    for module in (enqueue, drain, result, latency, chord, workflow, future, memory, leak, idle, startup, imports,
+                   length, core)
 }
 
 

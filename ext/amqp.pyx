@@ -36,6 +36,7 @@ cdef extern from "string.h" nogil:
 
 cdef enum:
     ROOM = 65536                # free bytes that a receiver finds at least; also what a content may claim in advance
+    MOST_ROOM = 1 << 18         # and at most: what filled less is followed by twice as much
     MOST_AHEAD = 1 << 20        # bytes that a consumer may begin a new batch with, when the last one had as many
     SETTLE_FRAME = 21           # bytes of an ack, a reject, a nack
 
@@ -328,6 +329,7 @@ cdef class Decoder:
 
     cdef unsigned char* p
     cdef size_t start, end, cap
+    cdef size_t spare                   # bytes of room that a receiver finds at least
     cdef uint64_t parsed                # bytes of the stream before `start`
     cdef Py_ssize_t views               # exported and alive
     cdef bint is_parsing                # no finalizer that the collector runs meanwhile may come in here
@@ -346,6 +348,7 @@ cdef class Decoder:
             raise ValueError(f"max_content is an integer from 0 to 2147483647, not {max_content!r}")
         self.limit = frame_limit(frame_max)
         self.max_content = max_content
+        self.spare = ROOM
         self.events = []
         self.channels = {}
         self.consumers = {}
@@ -381,23 +384,24 @@ cdef class Decoder:
         return 0
 
     cdef int make_room(self) except -1:
-        """Have at least ROOM bytes behind what is not parsed. No view may be alive."""
+        """Have at least `spare` bytes behind what is not parsed. No view may be alive."""
         cdef size_t pending = self.end - self.start
+        cdef size_t cap = (pending + self.spare + 4095) & ~<size_t>4095
         cdef unsigned char* p
-        if self.cap - self.end >= ROOM:
+        if self.cap - self.end >= self.spare:
             return 0
         if self.start:
             memmove(self.p, self.p + self.start, pending)
             self.start = 0
             self.end = pending
-        if self.cap - self.end >= ROOM:
+        if self.cap - self.end >= self.spare:
             return 0
         # What is pending is less than a frame, so the buffer never exceeds frame_max by more than the room.
-        p = <unsigned char*>realloc(self.p, (pending + ROOM + 4095) & ~<size_t>4095)
+        p = <unsigned char*>realloc(self.p, cap)
         if p == NULL:
             raise MemoryError
         self.p = p
-        self.cap = (pending + ROOM + 4095) & ~<size_t>4095
+        self.cap = cap
         return 0
 
     def __getbuffer__(self, Py_buffer* view, int flags):
@@ -423,6 +427,8 @@ cdef class Decoder:
         if n < 0 or <size_t>n > self.cap - self.end:
             raise ValueError(f"{n} bytes cannot have been written, there was room for {self.cap - self.end}")
         self.end += n
+        if self.end == self.cap and self.spare < MOST_ROOM:
+            self.spare *= 2         # more waits in the socket: the next read should find room for it
         self.parse()
 
     def feed(self, bytes data not None):

@@ -146,7 +146,7 @@ class Stream:
         total = 0
         try:
             for _ in range(_TLS_READS if self._is_tls else 1):
-                if not (count := self._receive()):
+                if not (count := self._receive() if self._is_tls else self.sock.recv_into(self.decoder)):
                     break
                 self.decoder.filled(count)
                 total += count

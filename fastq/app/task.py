@@ -308,8 +308,6 @@ class Task(Generic[P, R]):
             self.request.children.append(result)
         return result
 
-    subtask_from_request = signature_from_request
-
     def add_around(self, name: str, around: Callable[[Any], Any]) -> None:
         """Put ``around(method)`` in the place of the method *name*; what was put there before is taken off first."""
         method = getattr(self, name)

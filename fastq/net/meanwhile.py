@@ -49,7 +49,7 @@ def opening() -> Iterator[None]:
         _is_opening.reset(token)
 
 
-def do_duty(of_loop: Duty, awaited: socket.socket) -> None:
+def relieve(of_loop: Duty, awaited: socket.socket) -> None:
     """Do the duty of the loop that waits for *awaited*."""
     token = _awaited.set(awaited)
     try:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from fastq.exceptions import TransportError
 from fastq.net import tls
-from fastq.net.meanwhile import STEP_S, do_duty, duty
+from fastq.net.meanwhile import STEP_S, duty, relieve
 from fastq.net.tls import Tls, TlsOption
 
 USER_TIMEOUT_MS = 30_000
@@ -87,7 +87,7 @@ def wait(sock: socket.socket, events: int, timeout_s: float | None) -> int:
         left = STEP_S if deadline is None else deadline - time.monotonic()
         if (found := _wait(sock, events, min(STEP_S, max(0.0, left)))) or left <= 0:
             return found
-        do_duty(of_loop, sock)
+        relieve(of_loop, sock)
 
 
 def _wait(sock: socket.socket, events: int, timeout_s: float | None) -> int:

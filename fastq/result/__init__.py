@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from fastq import current, states
-from fastq.exceptions import BackendError, TimeoutError, Unsupported
+from fastq.exceptions import BackendError, TimeoutError
 
 if TYPE_CHECKING:
     from fastq.result.eager import EagerResult as EagerResult

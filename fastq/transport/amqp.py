@@ -40,6 +40,10 @@ from fastq.types import DeadLetter, Deliveries, Endings, Message, QueueStat
 EPOCH_BITS = 48
 """Delivery tags start anew with every channel; above these bits stands how often this transport attached."""
 HOUR_S = 3600.0
+LOOK_S = 0.05
+"""While deliveries keep coming, how often to see to heartbeats and to what is said on the other connection."""
+LONE = 4
+"""So few deliveries are no load: each is an answer that somebody may wait for."""
 STUCK_S = 0.25
 """What nobody took for so long goes back, so that another worker gets it."""
 
@@ -90,6 +94,9 @@ class AmqpTransport:
         """Beside the consumer, on its connection."""
         self._left = 0
         """Of the credit when there was some last."""
+        self._look_at = 0.0
+        self._is_prompt = False
+        """Whether a turn is soon followed by another, or by `arm`."""
         self._guard: Guard | None = None
 
     # -- connections ---------------------------------------------------------------------------
@@ -155,7 +162,8 @@ class AmqpTransport:
         """Consume *queues*; what was held before goes back. A lease of hours stands for a loop that cannot beat."""
         self._detach()
         self._queues = list(queues)
-        self._heartbeat_s = self._options.heartbeat_s if lease_s < HOUR_S else 0.0
+        self._is_prompt = lease_s < HOUR_S
+        self._heartbeat_s = self._options.heartbeat_s if self._is_prompt else 0.0
         link = self._connect(self._heartbeat_s)
         try:
             self._epoch += 1
@@ -179,25 +187,52 @@ class AmqpTransport:
         Raises NotHeld, and ConnectionLost when all that is held is void.
         """
         consumer = self._attached()
-        consumer.check(endings.ack, endings.back, [(tag, tag) for tag in endings.lost],
-                       [(tag, tag) for tag, _ in endings.dead])
+        consumer.check(endings.ack, endings.back)
+        if endings.lost or endings.dead:
+            consumer.check([(tag, tag) for tag in endings.lost], [(tag, tag) for tag, _ in endings.dead])
+        is_plain = self._is_plain(consumer, endings)
         try:
-            self._settle(consumer, endings)
+            if is_plain:
+                consumer.ack(endings.ack)
+                endings.ack.clear()
+            else:
+                self._settle(consumer, endings)
             if credit > 0:
                 self._ask(consumer, credit)
-            consumer.send()
-            consumer.read()
-            consumer.link.beat()
+            if not consumer.read() or time.monotonic() >= self._look_at:
+                self._look_at = time.monotonic() + LOOK_S
+                consumer.link.beat()
+                if is_plain:
+                    self._publisher.poll()
+            found = self._take(consumer, credit)
+            if not self._is_lone(found):
+                consumer.send()
         except ConnectionLost:
             self._lose()
             raise
-        return self._take(consumer, credit)
+        return found
+
+    def _is_lone(self, found: Deliveries) -> bool:
+        """Whether a few deliveries should start at once: what ended leaves right after them, from `arm` or `turn`.
+
+        The broker that is woken by an ack takes the processor that their start would have had.
+        """
+        return bool(self._is_prompt and found) and sum(len(rows) for _, rows in found) <= LONE
+
+    def _is_plain(self, consumer: Consumer, endings: Endings) -> bool:
+        """Whether all there is to do are acks that wait for nothing: then no confirm can be on its way either."""
+        return not (endings.back or endings.lost or endings.dead or endings.publish or endings.results
+                    or consumer.is_gated or self._trials.is_sending or self._publisher.pending)
 
     def _ask(self, consumer: Consumer, credit: int) -> None:
+        trials = self._trials
+        if trials.is_idle:
+            consumer.resize(consumer.in_hand + credit)
+            return
         if not self.is_choked:
             # What is taken now could not be given back, and so would count a death at a shutdown.
-            self._trials.ask(consumer, credit)
-        consumer.resize(consumer.in_hand - self._trials.in_hand(consumer) + credit - self._trials.expected)
+            trials.ask(consumer, credit)
+        consumer.resize(consumer.in_hand - trials.in_hand(consumer) + credit - trials.expected)
 
     def _take(self, consumer: Consumer, credit: int) -> Deliveries:
         found = self._trials.take(consumer) if credit > 0 else []

@@ -40,18 +40,14 @@ class Lane:
         self.queue = queue
         self.number = -1
         """Where the decoder gathers the deliveries."""
-        self.wanted = 0
+        self.wanted = self.window = 0
+        """Deliveries that the broker should be allowed to push, and those that it may."""
         self.large_at = 0.0
         """When the window was last about as large as it should be."""
         self.taps: dict[str, int] = {}
         """The window of each consumer, by its tag."""
         self.asked: set[str] = set()
         """Tags that the broker has not confirmed. Until it does, RabbitMQ fails at a basic.cancel."""
-
-    @property
-    def window(self) -> int:
-        """Deliveries that the broker may push."""
-        return sum(self.taps.values())
 
     def too_many(self) -> list[str]:
         """Return the consumers to cancel, so that no more than what is wanted is left."""
@@ -96,22 +92,24 @@ class Consumer:
 
     def resize(self, wanted: int) -> None:
         """Have about *wanted* deliveries in hand, of any queue. Few are exact: a long task may hold each of them."""
-        self._room = self._stuck
-        share, now = min(MOST, max(1, wanted + self._room)), time.monotonic()
+        now = time.monotonic()
+        self._room = self._stuck(now)
+        share = min(MOST, max(1, wanted + self._room))
         for lane in self._lanes:
-            if share > lane.window:
+            window = lane.window
+            if share > window:
                 # A few large steps, not many small ones.
-                lane.wanted = share if share < FEW else min(MOST, max(share, lane.window * 3 // 2))
-            elif share > lane.window // 2 and share >= min(lane.window, FEW):
+                lane.wanted = share if share < FEW else min(MOST, max(share, window * 3 // 2))
+            elif share > window // 2 and (share >= FEW or share >= window):
                 lane.large_at = now
             elif now - lane.large_at >= SHRINK_S and self.is_still:
                 lane.wanted = share
-            self._apply(lane)
+            if lane.wanted != window:
+                self._apply(lane)
 
-    @property
-    def _stuck(self) -> int:
+    def _stuck(self, now: float) -> int:
         """Deliveries that ended some time ago and cannot be acknowledged: the broker still counts them."""
-        return self._at_gates if self._gates and time.monotonic() - self._gates[0][2] >= GATE_S else 0
+        return self._at_gates if self._gates and now - self._gates[0][2] >= GATE_S else 0
 
     @property
     def cramped_in(self) -> float | None:
@@ -155,7 +153,7 @@ class Consumer:
             return
         lane.large_at = time.monotonic()
         for tag in lane.too_many():
-            del lane.taps[tag]
+            lane.window -= lane.taps.pop(tag)
             self._out.append(amqp.method(self._channel, _CANCEL, tag, False))
         if lane.wanted > lane.window:
             self._consume(lane, lane.wanted - lane.window)
@@ -165,6 +163,7 @@ class Consumer:
         tag = f"fastq.{self._made}"
         lane.number = self.link.decoder.watch(self._channel, tag, self._base, lane.number)
         lane.taps[tag] = window
+        lane.window += window
         lane.asked.add(tag)
         self._out.append(amqp.method(self._channel, _QOS, 0, window, False))
         self._out.append(amqp.method(self._channel, _CONSUME, lane.queue, tag, False, False, False, False,
@@ -193,11 +192,13 @@ class Consumer:
 
     # -- deliveries ----------------------------------------------------------------------------
 
-    def read(self, timeout_s: float = 0.0) -> None:
-        """Take in what the broker has sent. Raises ConnectionLost."""
-        if self.link.fill(timeout_s):
+    def read(self, timeout_s: float = 0.0) -> int:
+        """Take in what the broker has sent; returns how many bytes. Raises ConnectionLost."""
+        count = self.link.fill(timeout_s)
+        if count:
             self._came_at = time.monotonic()
             self.link.pump()
+        return count
 
     @property
     def gathered(self) -> int:
@@ -207,6 +208,9 @@ class Consumer:
     def take(self, credit: int) -> Deliveries:
         """Take up to *credit* deliveries, of all queues in turn."""
         found: Deliveries = []
+        if len(self._lanes) == 1:
+            self._take_from(self._lanes[0], credit, found)
+            return found
         left = min(credit, self.gathered)
         if left <= 0:
             return found
@@ -250,11 +254,17 @@ class Consumer:
 
     # -- endings -------------------------------------------------------------------------------
 
+    @property
+    def is_gated(self) -> bool:
+        """Whether something that ended waits for a confirm."""
+        return self._at_gates > 0
+
     def check(self, *many: Runs) -> None:
         """Raise NotHeld when a tag is not held."""
+        holds = self.held.holds
         for runs in many:
             for first, last in runs:
-                if not self.held.holds(first, last):
+                if not holds(first, last):
                     raise NotHeld(f"deliveries {first} to {last} are not held here; the broker has them, or they ended")
 
     def ack(self, runs: list[tuple[int, int]], gate: int = 0) -> None:

@@ -119,7 +119,17 @@ class Trials:
                 self.search(side)
             self._ready.update(dict.fromkeys(self._known))
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether a message was sent home that `arrived` did not tell of."""
+        return bool(self._under_way)
+
     # -- in hand -------------------------------------------------------------------------------
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is no suspect, neither here nor to be asked for."""
+        return not self._ready and not self._tags and self._asked is None and self._found is None
 
     def sift(self, deliveries: Deliveries) -> tuple[Deliveries, Deliveries]:
         """Return of *deliveries* what may run, and what belongs into a trial queue."""

@@ -18,6 +18,7 @@ from fastq.transport.base import Transport
 from fastq.types import Deliveries, Endings
 from fastq.worker.decide import Decider
 from fastq.worker.join import Joiner
+from fastq.worker.pace import Pace
 from fastq.worker.prefetch import Prefetch
 from fastq.worker.settle import Settler
 from fastq.worker.tell import tell_received
@@ -27,9 +28,6 @@ logger = logging.getLogger("celery.worker.consumer")
 HAND_BACK_S = 0.25
 """Un-started work goes back to the broker when no child took any of it for so long."""
 LINGER_S = 0.00015
-BEAT_S = 0.0005
-BEAT_AT = 8
-"""A broker that pushes is listened to on a beat while so many deliveries come or end in each."""
 EARLY_WINDOW = 64
 """Tasks that ack before they run are gone if the worker dies: hold few of them."""
 
@@ -50,7 +48,9 @@ class Consumer:
         """Chords whose bodies were handed to the broker, and of which the store is to be told when it has them."""
         self._pushes = transport.caps.pushes
         self._defers = transport.caps.defers
-        self._flow = 0
+        self._moved = 0
+        """Messages that came or ended in the last turn."""
+        self._pace = Pace()
         self._observed = (0, 0.0)
         self._progress = (0, time.monotonic())
         self.dry = False
@@ -71,10 +71,12 @@ class Consumer:
 
     def turn(self) -> bool:
         """Do one turn; returns True when something moved."""
-        if self._flow >= BEAT_AT and self._pushes:
-            # Every read that takes a handful costs as much as one that takes a hundred, and the broker wants the CPU.
-            time.sleep(BEAT_S)
-            self._rung = True
+        if self._moved and self._pushes:
+            # A broker that pushes is listened to on a beat while it has much to say.
+            pause_s = self._pace.after(self._moved, self._prefetch.size)
+            if pause_s:
+                time.sleep(pause_s)
+            self._rung = self._rung or pause_s is not None
         collected = self._settler.collect()
         if collected:
             points.reach("collected")
@@ -84,12 +86,12 @@ class Consumer:
         credit = 0 if self.closing else self._prefetch.credit(self._ring.in_hand)
         is_told = self._is_asking or not self._pushes
         if not self._settler.endings and not self._rung and (credit == 0 or (self.dry and is_told)):
-            self._flow = collected
+            self._moved = collected
             return collected > 0
         self._rung = False
         deliveries = self.settle(credit)
         staged = self._stage(deliveries)
-        self._flow = max(collected, staged)
+        self._moved = max(collected, staged)
         if credit:
             self.dry = sum(len(rows) for _, rows in deliveries) < credit
         # What was decided while staging has an ending already, and somebody may wait for its result.

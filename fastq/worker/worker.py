@@ -11,8 +11,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -55,6 +55,8 @@ logger = logging.getLogger("celery.worker")
 
 IDLE_S = 5.0
 RETRY_FIRST_S, RETRY_MOST_S = 0.05, 5.0
+REAP_S = 0.005
+"""A busy worker looks for children that ended so often: it costs a system call for each."""
 CHILD_EXIT_S = 10.0
 PARTING_S = 5.0
 """A worker that stops while its broker is away waits so long for it, if it has something to leave there."""
@@ -334,29 +336,55 @@ class Worker:
             self._loop()
 
     def _loop(self) -> None:
+        """Wait and go on when the broker fails: what is in hand stays in hand."""
         while not self._is_done():
-            with self._patience():
-                self._begin_stop()
-                if self._is_done():
-                    break
-                self._replace_children()
-                due = self._limits.enforce() if self._limits else None
-                if self._is_cut_off and (self._is_done() or not self._try_attach()):
-                    self._bide(due)
-                    continue
-                self._keep()  # before the turn, which may fail again and again while the store of results is away
-                if self._decider.soon.waiting:
-                    self._consumer.start(self._decider.soon.take())
-                moved = self._consumer.turn()
-                if self._solo:
-                    moved = self._solo.run_ready() > 0 or moved
-                if not moved and not self._consumer.hand_back():
-                    self._rest(due)
+            try:
+                self._step()
+                self._pause_s = RETRY_FIRST_S
+            except (LeaseLost, NotHeld) as error:
+                logger.error("%s", error)
+                self._start_over()
+            except ConnectionLost as error:
+                self._cut_off(error)
+            except BrokerGone as error:
+                logger.critical("%s", error)
+                self.wish.ask(Stop.FAILED)
+            except TransportError as error:
+                logger.error("%s; trying again in %.2f s", error, self._pause_s)
+                self._sleeper.pause(self._pause_s)
+                self._pause_s = min(self._pause_s * 2, RETRY_MOST_S)
+
+    def _step(self) -> None:
+        """Once around: children, limits, lease, one turn of the consumer; and a sleep when nothing moved."""
+        if self.wish.now is not Stop.NOT:
+            self._begin_stop()
+            if self._is_done():
+                return
+        now = time.monotonic()
+        if now >= self._reap_at:
+            self._reap_at = now + REAP_S
+            self._replace_children()
+        due = self._limits.enforce() if self._limits else None
+        if self._is_cut_off and (self._is_done() or not self._try_attach()):
+            self._bide(due)
+            return
+        if now >= self._keep_at or (self._remote is not None and now >= self._remote.look_at):
+            # Before the turn, which may fail again and again while the store of results is away.
+            self._keep(now)
+        if self._decider.soon.waiting:
+            self._consumer.start(self._decider.soon.take())
+        moved = self._consumer.turn()
+        if self._solo:
+            moved = self._solo.run_ready() > 0 or moved
+        if not moved and not self._consumer.hand_back():
+            self._rest(due)
 
     def _is_done(self) -> bool:
+        if self.wish.now is Stop.NOT:
+            return False
         if self.wish.now >= Stop.COLD:
             return True
-        if self.wish.now is Stop.NOT or not self._consumer.closing or self._ring.in_hand:
+        if not self._consumer.closing or self._ring.in_hand:
             return False
         if self.wish.now is Stop.SOFT and self.options.soft_stop_on_idle:
             return False
@@ -401,6 +429,7 @@ class Worker:
         self._settler.collect()
         if self.wish.now in (Stop.WARM, Stop.SOFT) and self._parting_at is None and self._ring.in_hand == 0:
             self._parting_at = time.monotonic() + PARTING_S
+        self._reap_at = 0.0
         if not self._is_done():
             parting_s = None if self._parting_at is None else max(0.0, self._parting_at - time.monotonic())
             waits = (due, parting_s, self._grace_s(), self._attempts.wait_s)
@@ -409,20 +438,23 @@ class Worker:
     def _rest(self, due: float | None) -> None:
         if self._is_done() or (self.wish.now is not Stop.NOT and not self._consumer.closing):
             return
+        self._reap_at = 0.0
         waits = [IDLE_S, self._keep_at - time.monotonic()]
-        armed = self._consumer.arm()
-        waits += [wait for wait in (due, armed, self._grace_s(), self._decider.soon.due_in) if wait is not None]
-        if self._ring.waiting or self._consumer.is_ahead:
-            waits.append(0.05)      # un-started work may have to go back
+        waits += [wait for wait in (due, self._grace_s(), self._decider.soon.due_in) if wait is not None]
+        # Before the broker is told anything that can wait: it would take the processor.
         if min(waits) > 0 and self._consumer.linger():
             return
+        armed = self._consumer.arm()
+        if armed is not None:
+            waits.append(armed)
+        if self._ring.waiting or self._consumer.is_ahead:
+            waits.append(0.05)      # un-started work may have to go back
         if min(waits) > 0 and self._sleeper.sleep(min(waits)):
             self._consumer.wake()
         if self._remote is not None and self._remote.is_heard(self._sleeper.woken):
             self._remote.look()
 
-    def _keep(self) -> None:
-        now = time.monotonic()
+    def _keep(self, now: float) -> None:
         if self._remote is not None and now >= self._remote.look_at:
             self._remote.look()
         if now >= self._keep_at:
@@ -444,26 +476,9 @@ class Worker:
         if lost or not ended.expected:
             logger.error("%s%s", ended, f"; it ran {lost} task{'s' if lost > 1 else ''}" if lost else "")
 
-    @contextmanager
-    def _patience(self) -> Iterator[None]:
-        """Wait and go on when the broker fails: what is in hand stays in hand."""
-        try:
-            yield
-            self._pause_s = RETRY_FIRST_S
-        except (LeaseLost, NotHeld) as error:
-            logger.error("%s", error)
-            self._start_over()
-        except ConnectionLost as error:
-            self._cut_off(error)
-        except BrokerGone as error:
-            logger.critical("%s", error)
-            self.wish.ask(Stop.FAILED)
-        except TransportError as error:
-            logger.error("%s; trying again in %.2f s", error, self._pause_s)
-            self._sleeper.pause(self._pause_s)
-            self._pause_s = min(self._pause_s * 2, RETRY_MOST_S)
-
     _pause_s = RETRY_FIRST_S
+    _reap_at = 0.0
+    """When to look for children that ended; 0: now, since their end may be what woke this process."""
     _is_cut_off = True
     """The broker has given our deliveries to others, or never knew us; attach before anything else."""
     _parting_at: float | None = None

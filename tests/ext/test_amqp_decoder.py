@@ -273,6 +273,18 @@ def test_a_socket_may_write_into_the_decoder() -> None:
         assert len(list(drain(decoder))) == 1 and decoder.is_idle
 
 
+def test_who_fills_the_room_finds_twice_as_much_up_to_256_kib() -> None:
+    decoder = amqp.Decoder()
+    found = []
+    for is_full in (False, True, True, True, True, False):
+        with memoryview(decoder) as room:
+            size = len(room)
+        found.append(size >> 10)
+        put(decoder, frames.frame(8, 0, b"") * (size // 8 - (not is_full)))
+        assert len(list(drain(decoder))) == size // 8 - (not is_full)
+    assert found == [64, 64, 128, 256, 256, 256]
+
+
 @given(st.lists(st.integers(1, 65536), max_size=30), st.integers(1, 300000))
 def test_there_is_always_room_for_64_kib_and_no_more_than_a_frame_above(parts: list[int], n: int) -> None:
     raw = frames.method(1, "basic.deliver", "c", 1, False, "e", "k") + frames.content(
@@ -281,7 +293,7 @@ def test_there_is_always_room_for_64_kib_and_no_more_than_a_frame_above(parts: l
     while raw:
         part = parts.pop() if parts else 65536
         with memoryview(decoder) as room:
-            assert 65536 <= len(room) <= 131072 + 2 * 65536
+            assert 65536 <= len(room) <= 131072 + 2 * 262144
             assert not room.readonly
         put(decoder, raw[:part])
         raw = raw[part:]

@@ -48,7 +48,7 @@ LAZY = {
 UPWARD = {("fastq.app.launch", "worker"), ("fastq.app.launch", "cli")}
 DYNAMIC = {*LAZY, "fastq.app.loader", "fastq.contrib."}
 """Where a string that a user wrote, or a table, may become a module."""
-EXT_MAY_IMPORT = {"fastq.exceptions", "fastq._ext.batch"}
+EXT_MAY_IMPORT = {"fastq.exceptions", "fastq._ext.batch", "fastq._ext.resp"}
 
 
 @dataclass(frozen=True)

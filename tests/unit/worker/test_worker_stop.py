@@ -159,7 +159,7 @@ def test_a_second_terminate_changes_nothing(make_project: Make) -> None:
     project.wait_for_note("started gate")
     for count in (1, 2):
         worker.send(signal.SIGTERM)
-        project.wait_for(lambda count=count: worker.said().count("warm shutdown") == count)  # type: ignore[misc]
+        project.wait_for(lambda count=count: worker.said().count("SIGTERM: warm shutdown") == count)  # type: ignore[misc]
     project.allow("gate")
     assert worker.process.wait(10) == 0
     assert project.notes == ["started gate", "ended gate"]
