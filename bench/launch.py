@@ -26,8 +26,8 @@ def flexiq(module: str) -> Callable[[int], list[str]]:  # its threads are a sett
     return lambda _n: run_module("flexiq.cli", "worker", "--app", f"{module}:queue")
 
 
-def fastq(module: str) -> Callable[[int], list[str]]:
-    return lambda n: run_module("fastq", "-A", module, "worker", "-c", str(n), "-l", "warning")
+def fastq(module: str, pool: str = "prefork") -> Callable[[int], list[str]]:
+    return lambda n: run_module("fastq", "-A", module, "worker", "-P", pool, "-c", str(n), "-l", "warning")
 
 
 def dramatiq(module: str, threads: int) -> Callable[[int], list[str]]:

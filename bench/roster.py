@@ -73,6 +73,10 @@ SYSTEMS = (
         FASTQ, "fastq_peer", Pace(40_000, 150_000, 200_000), fastq("fastq_peer"), "from fastq import Fastq",
         distributions=("fastq",),
     ),
+    System(
+        "fastq asyncio", "fastq_peer", Pace(40_000, 150_000, 20_000), fastq("fastq_peer", "asyncio"),
+        distributions=("fastq",), only=("sleepers",), produces=False, naps=True,
+    ),
     System(BARE, "bare_peer", Pace(60_000, 400_000, 200_000), loops=True),
     huey_row("thread"),
     huey_row("process"),

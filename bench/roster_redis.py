@@ -79,6 +79,7 @@ def row(
     return System(
         name, module, pace, worker, imports, needs=(package,), distributions=distributions or (package,), broker=REDIS,
         concurrency=(together,) if together else concurrency, only=("drain",) if together else (),
+        naps=package in ("taskiq", "saq", "streaq") and not together,
         produces=not together, env=env or {}, lacks=lacks or {},
     )  # fmt: skip
 
@@ -96,6 +97,11 @@ ON_REDIS = (
     System(
         FASTQ, "fastq_redis_peer", Pace(25_000, 200_000, 150_000), fastq("fastq_redis_peer"), "from fastq import Fastq",
         needs=("fastq.transport.redis", "redis", "hiredis"), distributions=("fastq", "redis", "hiredis"), broker=REDIS,
+    ),
+    System(
+        "fastq asyncio", "fastq_redis_peer", Pace(25_000, 200_000, 20_000), fastq("fastq_redis_peer", "asyncio"),
+        needs=("fastq.transport.redis", "redis", "hiredis"), distributions=("fastq", "redis", "hiredis"), broker=REDIS,
+        only=("sleepers",), produces=False, naps=True,
     ),
     System(
         BARE, "bare_redis", Pace(25_000, 500_000, 200_000), bare, needs=("hiredis",), distributions=("hiredis",),

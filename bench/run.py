@@ -28,6 +28,7 @@ from fastq.bench import (
     length,
     memory,
     result,
+    sleepers,
     startup,
     workflow,
 )
@@ -42,7 +43,7 @@ from fastq.bench.table import show
 QUESTIONS: dict[str, Question] = {
     module.QUESTION.name: module.QUESTION
     for module in (enqueue, drain, result, latency, chord, workflow, future, memory, leak, idle, startup, imports,
-                   length, core)
+                   length, sleepers, core)
 }
 
 

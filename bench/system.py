@@ -66,6 +66,8 @@ class System:
     broker: Broker = EMBEDDED
     kinds: tuple[Kind, ...] = (ONLY,)
     """The first is measured where only one is."""
+    naps: bool = False
+    """Whether it is asked for many tasks that wait at the same time."""
     lacks: dict[str, str] = field(default_factory=dict)
     """Why it has not an operation of peers/produce.py, where that is not plain."""
 

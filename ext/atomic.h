@@ -44,7 +44,8 @@ static inline double fq_wall_s(void) {
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-/* Sleep while *word == seen, at most timeout_ms. Returns early on a wake-up, a signal, or a changed word. */
+/* Sleep while *word == seen, at most timeout_ms. Returns early on a wake-up, a signal, or a changed word.
+ * A sleeper with a descriptor of its own that waits elsewhere, in an event loop, is woken by that. */
 static inline void fq_sleep(uint32_t *word, uint32_t seen, int fd, int timeout_ms) {
 #ifdef __linux__
     struct timespec t = {timeout_ms / 1000, (long)(timeout_ms % 1000) * 1000000L};
@@ -58,12 +59,15 @@ static inline void fq_sleep(uint32_t *word, uint32_t seen, int fd, int timeout_m
 }
 
 static inline void fq_rouse(uint32_t *word, int fd) {
+    static const uint64_t one = 1;
+    if (fd >= 0) {
+        (void)!write(fd, &one, sizeof one); /* what an eventfd takes; a pipe takes anything */
+        return;
+    }
 #ifdef __linux__
-    (void)fd;
     syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
 #else
     (void)word;
-    (void)!write(fd, "w", 1);
 #endif
 }
 

@@ -13,7 +13,6 @@ from cpython.list cimport PyList_AsTuple, PyList_CheckExact, PyList_GET_ITEM, Py
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 from posix.signal cimport kill
 from posix.unistd cimport getpid, write
@@ -23,6 +22,8 @@ from shm cimport *
 
 cdef extern from "Python.h":
     object call_object "PyObject_Call"(object call, object args, PyObject* kwargs)     # kwargs may be NULL
+    int PyThreadState_SetAsyncExc(unsigned long thread, PyObject* exception)           # NULL takes it back
+    unsigned long PyThread_get_thread_ident()
 
 cdef extern from "signal.h" nogil:
     int SIGKILL
@@ -63,7 +64,7 @@ cdef inline bint has_links(object embed) except -1:
 
 
 cdef class Executor:
-    """Runs the tasks of one child; see execute.pyi for the contract."""
+    """Runs tasks of one child, one at a time; see execute.pyi for the contract."""
 
     cdef Py_buffer view
     cdef RingHead* ring
@@ -72,21 +73,27 @@ cdef class Executor:
     cdef uint32_t number        # its number
     cdef list calls             # per task row: what to call
     cdef list tasks             # and the task it belongs to
-    cdef uint8_t* traits
-    cdef uint32_t tasks_n
+    cdef bytes rows             # per task row: its traits
+    cdef const uint8_t* traits
+    cdef Executor first         # whose lane this is, None of a child's first
     cdef readonly int child
     cdef int wake_fd, sleep_fd
     cdef bint in_task           # user code is running: a soft limit may interrupt
     cdef uint64_t now_ns
+    cdef int heard              # what a lane was told of its run's limits, and knows
     cdef long kill_left         # fault tests: runs until the deadly one, 0 for never
     cdef int kill_point
     cdef object decode, encode_success, slow, request, hostname, make_request
     cdef object args, kwargs, embed
+    cdef object buffer
+    cdef unsigned long thread   # that the task runs in, as far as it may be interrupted; 0 otherwise
+    cdef bint is_interrupted
+    cdef bint is_trial          # runs only what it is assigned
 
     def __cinit__(self, buffer, *, int child, entries, hostname, decode, encode_success, slow, int wake_fd,
-                  int sleep_fd=-1, long kill_at=0):
-        cdef uint32_t i
+                  int sleep_fd=-1, long kill_at=0, bint is_trial=False):
         PyObject_GetBuffer(buffer, &self.view, PyBUF_SIMPLE | PyBUF_WRITABLE)
+        self.buffer, self.is_trial = buffer, is_trial
         self.ring = <RingHead*>self.view.buf
         if self.view.len < <Py_ssize_t>sizeof(RingHead) or self.ring.magic != RING_MAGIC:
             raise ValueError("the buffer holds no ring: make the Ring before the Executor")
@@ -99,26 +106,32 @@ cdef class Executor:
         self.hostname, self.make_request = hostname, slow.make_request
         self.calls = [call for _, call, _ in entries]
         self.tasks = [task for task, _, _ in entries]
-        self.tasks_n = <uint32_t>len(self.calls)
-        self.traits = <uint8_t*>calloc(self.tasks_n + 1, 1)
-        if self.traits == NULL:
-            raise MemoryError
-        for i, (_, _, traits) in enumerate(entries):
-            self.traits[i] = traits
+        self.rows = bytes([traits for _, _, traits in entries])
+        self.traits = <const uint8_t*>PyBytes_AS_STRING(self.rows)
 
     def __dealloc__(self):
-        free(self.traits)
         if self.view.buf != NULL:
             PyBuffer_Release(&self.view)
+
+    def lane(self) -> Executor:
+        """Another one of the same child, for a run beside this one's: `begin` it, then `succeed` or `fail`."""
+        cdef Executor lane = Executor.__new__(
+            Executor, self.buffer, child=self.child, entries=(), hostname=self.hostname, decode=self.decode,
+            encode_success=self.encode_success, slow=self.slow, wake_fd=self.wake_fd, sleep_fd=self.sleep_fd,
+            is_trial=self.is_trial)
+        lane.first = self
+        lane.calls, lane.tasks, lane.rows, lane.traits = self.calls, self.tasks, self.rows, self.traits
+        return lane
 
     def run(self, long most=0) -> int:
         """Run tasks until the ring stops, or *most* of them (0: no limit); returns how many."""
         cdef long done = 0
         cdef uint32_t number
         self.now_ns = fq_mono_ns()
+        self.thread = PyThread_get_thread_ident()
         fq_store32(&self.own.is_up, 1)
-        while not fq_load32(&self.ring.stop):
-            number = ring_claim(self.ring, self.child, SLOT_CLAIMED)
+        while not self.leaves():
+            number = self.claim()
             PyErr_CheckSignals()
             if number == NO_SLOT:
                 self.doze()
@@ -142,10 +155,21 @@ cdef class Executor:
             done += 1
         return done
 
+    cdef inline bint leaves(self) noexcept:
+        return fq_load32(&self.ring.stop) != 0 or fq_load32(&self.own.leave) != 0
+
+    cdef inline uint32_t claim(self) noexcept:
+        if self.is_trial:
+            return fq_swap32(&self.own.assigned, 0) - 1     # 0 becomes NO_SLOT
+        return ring_claim(self.ring, self.child, SLOT_CLAIMED)
+
+    cdef inline bint has_ready(self) noexcept:
+        return fq_load32(&self.own.assigned) != 0 if self.is_trial else ring_has_ready(self.ring)
+
     cdef int doze(self) except -1:
         # Asleep first, then look again: a release between the two finds the flag and wakes us.
         fq_swap32(&self.own.asleep, 1)
-        if not ring_has_ready(self.ring) and not fq_load32(&self.ring.stop):
+        if not self.has_ready() and not self.leaves():
             with nogil:
                 fq_sleep(&self.own.asleep, 1, self.sleep_fd, 1000)
         fq_store32(&self.own.asleep, 0)
@@ -155,9 +179,6 @@ cdef class Executor:
 
     cdef int execute(self, uint32_t number) except -1:
         cdef Slot* slot = ring_slot(self.ring, number)
-        cdef uint8_t traits = self.traits[slot.task]
-        cdef bint wanted
-        cdef uint64_t now
         slot.started_ns = self.now_ns
         self.slot, self.number = slot, number
         if self.kill_left:
@@ -166,12 +187,16 @@ cdef class Executor:
             if slot.expires_at and slot.expires_at <= fq_wall_s():
                 self.finish(self.slow.expired(self, slot.task))
             elif self.open_body(slot):
-                wanted = slot.ignore_result == 0 or (slot.ignore_result < 0 and traits & TRAIT_STORES)
-                self.call(slot, traits, wanted)
+                self.run_task(slot, self.traits[slot.task])
         except BaseException as error:
             # Nothing of a task gets here; this is a fault of the slow path itself.
             self.in_task = False
             self.finish(self.slow.internal_error(self, slot.task, error))
+        return self.complete()
+
+    cdef int complete(self) except -1:
+        cdef Slot* slot = self.slot
+        cdef uint64_t now
         if self.kill_left:
             self.reach(POINT_RECORDED)
         self.slot = NULL
@@ -184,11 +209,152 @@ cdef class Executor:
             # the narrowest gap: finished, and nobody told
             fq_store64(&slot.state, slot_state(state_generation(slot.state), self.child, SLOT_DONE))
             self.reach(POINT_DONE)
-        if ring_complete(self.ring, self.child, number):
+        if ring_complete(self.ring, self.child, self.number):
             self.wake_parent()
         if self.kill_left > 1:
             self.kill_left -= 1
         return 0
+
+    # -- a lane: the same in three steps, between which others run --------------------------------
+
+    def begin(self) -> bool:
+        """Claim a slot, and open its body; False when none is ready. What cannot be run ends here."""
+        cdef Slot* slot
+        cdef uint32_t number
+        while True:
+            number = self.claim()
+            if number == NO_SLOT:
+                return False
+            slot = ring_slot(self.ring, number)
+            slot.started_ns = self.now_ns = fq_mono_ns()
+            self.slot, self.number, self.heard = slot, number, 0
+            if self.first is not None and self.first.kill_left:
+                self.kill_left, self.kill_point = self.first.kill_left, self.first.kill_point
+                self.first.kill_left -= self.first.kill_left > 1
+                self.reach(POINT_CLAIMED)
+            try:
+                if slot.expires_at and slot.expires_at <= fq_wall_s():
+                    self.finish(self.slow.expired(self, slot.task))
+                elif self.open_body(slot):
+                    return True
+            except BaseException as error:
+                self.finish(self.slow.internal_error(self, slot.task, error))
+            self.complete()
+
+    def call(self):
+        """Do what comes before the task, and call it; of a coroutine function that makes the coroutine."""
+        if self.slot == NULL:
+            raise RuntimeError("no task runs now")
+        if not self.traits[self.slot.task] & TRAIT_PLAIN:
+            self.slow.before(self, self.slot.task)
+        self.in_task = True
+        return call_object(self.calls[self.slot.task], self.args,
+                           <PyObject*>self.kwargs if PyDict_Size(self.kwargs) else NULL)
+
+    def succeed(self, value) -> None:
+        """End the run that returned *value*."""
+        if self.slot == NULL:
+            raise RuntimeError("no task runs now")
+        self.in_task = False
+        if self.kill_left:
+            self.reach(POINT_CALLED)
+        try:
+            self.returned(self.slot, self.traits[self.slot.task], value)
+        except BaseException as error:
+            self.finish(self.slow.internal_error(self, self.slot.task, error))
+        self.complete()
+
+    def fail(self, error) -> None:
+        """End the run that raised *error*."""
+        if self.slot == NULL:
+            raise RuntimeError("no task runs now")
+        self.in_task = False
+        try:
+            self.finish(self.slow.raised(self, self.slot.task, error, self.wants(self.slot)))
+        except BaseException as fault:
+            self.finish(self.slow.internal_error(self, self.slot.task, fault))
+        self.complete()
+
+    def call_here(self):
+        """`call`, for a function that runs in another thread than its lane: `interrupt` reaches that one."""
+        self.thread = PyThread_get_thread_ident()
+        try:
+            return self.call()
+        finally:
+            self.out_of_task()
+            self.thread = 0
+
+    cdef inline int out_of_task(self) except -1:
+        # With the GIL held since the task returned: nobody interrupts between the call and here.
+        self.in_task = False
+        if self.is_interrupted:
+            PyThreadState_SetAsyncExc(self.thread, NULL)    # it came too late, and would hit whatever comes next
+            self.is_interrupted = False
+        return 0
+
+    def interrupt(self, soft, hard) -> int:
+        """Raise in the thread of the task the exception class that its limits ask for; returns what `told` does."""
+        cdef int level
+        if self.thread == 0:
+            return 0
+        level = self.told()
+        if level:
+            self.is_interrupted = True
+            PyThreadState_SetAsyncExc(self.thread, <PyObject*>(hard if level == TOLD_HARD else soft))
+        return level
+
+    @property
+    def hard_limit(self):
+        """The hard limit of the run in seconds, or None."""
+        if self.slot == NULL or self.slot.hard_s != self.slot.hard_s:
+            return None
+        return self.slot.hard_s
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the run has a time limit."""
+        return self.slot != NULL and self.slot.flags & SLOT_LIMITED != 0
+
+    @property
+    def was_told(self) -> int:
+        """What `told` has said of this run so far."""
+        return self.heard
+
+    def told(self) -> int:
+        """What the supervisor has newly said of the run's limits: 0 nothing, 1 soft, 2 hard."""
+        if self.slot == NULL or not self.in_task or self.slot.told <= self.heard:
+            return 0
+        self.heard = self.slot.told
+        return self.heard
+
+    # -- a child that sleeps in a loop of its own ---------------------------------------------------
+
+    def come_up(self) -> None:
+        """Say that the child has come as far as its loop."""
+        fq_store32(&self.own.is_up, 1)
+
+    def rest(self) -> bool:
+        """Say that the child is about to wait on its descriptor; False when there is something to do already."""
+        fq_swap32(&self.own.asleep, 1)
+        if not self.has_ready() and not self.leaves():
+            return True
+        fq_store32(&self.own.asleep, 0)
+        return False
+
+    def awake(self) -> None:
+        """Say that the child looks for work by itself again."""
+        fq_store32(&self.own.asleep, 0)
+
+    def leave(self) -> None:
+        """Claim nothing more: the child has had its share. Wakes it if it sleeps on its word."""
+        fq_swap32(&self.own.leave, 1)
+        if fq_swap32(&self.own.asleep, 0):
+            fq_rouse(&self.own.asleep, self.sleep_fd)
+
+    @property
+    def is_leaving(self) -> bool:
+        """True when the child is to claim nothing more."""
+        return self.leaves()
 
     cdef int reach(self, int point) except -1:
         if self.kill_left == 1 and self.kill_point == point:
@@ -233,7 +399,10 @@ cdef class Executor:
         self.finish(opened)
         return False
 
-    cdef int call(self, Slot* slot, uint8_t traits, bint wanted) except -1:
+    cdef inline bint wants(self, Slot* slot) noexcept:
+        return slot.ignore_result == 0 or (slot.ignore_result < 0 and self.traits[slot.task] & TRAIT_STORES)
+
+    cdef int run_task(self, Slot* slot, uint8_t traits) except -1:
         cdef object value
         try:
             if not traits & TRAIT_PLAIN:
@@ -241,13 +410,17 @@ cdef class Executor:
             self.in_task = True
             value = call_object(self.calls[slot.task], self.args,
                                 <PyObject*>self.kwargs if PyDict_Size(self.kwargs) else NULL)
-            self.in_task = False
+            self.out_of_task()
             if self.kill_left:
                 self.reach(POINT_CALLED)
         except BaseException as error:
-            self.in_task = False
-            self.finish(self.slow.raised(self, slot.task, error, wanted))
+            self.out_of_task()
+            self.finish(self.slow.raised(self, slot.task, error, self.wants(slot)))
             return 0
+        return self.returned(slot, traits, value)
+
+    cdef int returned(self, Slot* slot, uint8_t traits, object value) except -1:
+        cdef bint wanted = self.wants(slot)
         if traits & TRAIT_PLAIN and not has_links(self.embed):
             if not wanted:
                 slot.outcome = RETURNED
@@ -385,8 +558,7 @@ cdef class Executor:
 
     def soft_due(self) -> bool:
         """True when the soft limit of the very run that is in user code has passed."""
-        return (self.slot != NULL and self.in_task
-                and self.own.soft_run == (state_generation(self.slot.state) << 32 | self.number))
+        return self.slot != NULL and self.in_task and self.slot.told != 0
 
 
 def die_with_parent() -> bool:

@@ -67,6 +67,11 @@ cdef struct When:               # what `put` is told of the time, and what it fi
     double expires_at           # 0: never
 
 
+cdef enum:                      # what a limit that has passed asks for; the same numbers stand in limits.py
+    OVER_SOFT = 1               # raise in the task
+    OVER_HARD = 2               # let it end at once, by itself: others run beside it in its child
+    OVER_KILL = 3               # kill its child
+
 cdef struct TaskRow:
     const unsigned char* name
     uint32_t name_n
@@ -165,38 +170,52 @@ cdef class Ring:
     cdef uint64_t* tags
     cdef TaskRow* rows
     cdef uint32_t* index
-    cdef uint32_t free_n, staged_n, tasks_n, index_mask
+    cdef uint32_t* trials       # slots on trial that are not assigned yet
+    cdef uint32_t free_n, staged_n, tasks_n, index_mask, trials_n
+    cdef uint32_t trial_slot    # slot + 1 of the one that is assigned
+    cdef readonly uint32_t on_trial
+    cdef int trial_child
     cdef readonly uint32_t limited
     cdef readonly uint32_t max_deaths
     cdef readonly set revoked
     cdef public bint looks_at_stamps
+    cdef uint32_t seats         # heads a child
+    cdef double grace_s
     cdef object names, spill, unspill, wake_fds
 
     def __cinit__(self, buffer, *, int slots, int slot_bytes, int children, tasks, spill, unspill,
-                  int max_deaths=3, wake_fds=None):
-        if slots < 1 or children < 1 or children >= BACK_CHILD or slot_bytes % 64 or slot_bytes < 256:
-            raise ValueError(f"a ring needs 1 slot or more, 1 to {BACK_CHILD - 1} children and slots of a multiple "
-                             f"of 64 bytes from 256, not slots={slots}, children={children}, slot_bytes={slot_bytes}")
+                  int max_deaths=3, wake_fds=None, int seats=1, double grace_s=0.0,
+                  int trial_child=-1):
+        cdef long long heads = <long long>children * seats
+        if (slots < 1 or children < 1 or seats < 1 or heads >= BACK_CHILD or slot_bytes % 64 or slot_bytes < 256):
+            raise ValueError(f"a ring needs 1 slot or more, 1 to {BACK_CHILD - 1} heads and slots of a multiple of 64 "
+                             f"bytes from 256, not slots={slots}, children={children}, seats={seats}, "
+                             f"slot_bytes={slot_bytes}")
         PyObject_GetBuffer(buffer, &self.view, PyBUF_SIMPLE | PyBUF_WRITABLE)
-        if self.view.len < <Py_ssize_t>ring_size(slots, slot_bytes, children):
-            raise ValueError(f"the ring needs {ring_size(slots, slot_bytes, children)} bytes, got {self.view.len}")
+        if self.view.len < <Py_ssize_t>ring_size(slots, slot_bytes, heads):
+            raise ValueError(f"the ring needs {ring_size(slots, slot_bytes, heads)} bytes, got {self.view.len}")
         self.ring = <RingHead*>self.view.buf
         self.free_list = <uint32_t*>calloc(slots, sizeof(uint32_t))
         self.staged = <uint32_t*>calloc(slots, sizeof(uint32_t))
         self.tags = <uint64_t*>calloc(slots, sizeof(uint64_t))
-        if self.free_list == NULL or self.staged == NULL or self.tags == NULL:
+        self.trials = <uint32_t*>calloc(slots, sizeof(uint32_t))
+        if self.free_list == NULL or self.staged == NULL or self.tags == NULL or self.trials == NULL:
             raise MemoryError
-        self.max_deaths = max_deaths
+        if trial_child >= children:
+            raise ValueError(f"child {trial_child} is not among the ring's {children}")
+        self.trial_child = trial_child
+        self.max_deaths, self.seats, self.grace_s = max_deaths, seats, grace_s
         self.revoked = set()
         self.spill, self.unspill = spill, unspill
-        self.wake_fds = wake_fds if wake_fds is not None else [-1] * children
-        self.format(slots, slot_bytes, children)
+        self.wake_fds = wake_fds if wake_fds is not None else [-1] * heads
+        self.format(slots, slot_bytes, heads)
         self.learn(tasks)
 
     def __dealloc__(self):
         free(self.free_list)
         free(self.staged)
         free(self.tags)
+        free(self.trials)
         free(self.rows)
         free(self.index)
         if self.view.buf != NULL:
@@ -436,12 +455,15 @@ cdef class Ring:
         slot.body_at = <uint32_t>(scan.body.p - p)
         slot.id_at, slot.id_n = <uint32_t>(scan.id.p - p), scan.id.n
         slot.effects_n = slot.effects_at = slot.started_ns = 0
-        slot.outcome = slot.soft_sent = 0
+        slot.outcome = slot.told = 0
         slot.flags = (SLOT_EARLY if row.early else 0) | (SLOT_JSON if is_plain_json(&scan) else 0)
         if not (isnan(slot.hard_s) and isnan(slot.soft_s)):
             slot.flags |= SLOT_LIMITED
         if scan.parent_id.p != NULL or scan.group.p != NULL:
             slot.flags |= SLOT_FAMILY
+        if self.trial_child >= 0 and deaths[0] and deaths[0] + 1 >= self.max_deaths:
+            slot.flags |= SLOT_TRIAL
+            self.on_trial += 1
         self.load(slot, queue, p, n, &scan.reply_to)
         self.free_n -= 1
         self.limited += (slot.flags & SLOT_LIMITED) != 0
@@ -523,12 +545,48 @@ cdef class Ring:
             slot = ring_slot(self.ring, number)
             generation = <uint32_t>state_generation(slot.state)
             fq_store64(&slot.state, slot_state(generation, 0, SLOT_READY))
+            if slot.flags & SLOT_TRIAL:
+                self.trials[self.trials_n] = number
+                self.trials_n += 1
+                continue
             ready[tail & self.ring.queue_mask] = <uint64_t>generation << 32 | number
             tail += 1
         self.staged_n = 0
         fq_store64(&self.ring.tail, tail)
         self.rouse(n)
+        self.assign()
         return n
+
+    def assign(self) -> None:
+        """Give the child for trials the next one, when it is up and has none."""
+        cdef ChildHead* child
+        cdef Slot* slot
+        cdef uint32_t number
+        cdef uint64_t head = <uint64_t>self.trial_child * self.seats
+        if self.trials_n == 0 or self.trial_slot or not self.is_up(self.trial_child):
+            return
+        child = ring_child(self.ring, head)
+        self.trials_n -= 1
+        number = self.trials[self.trials_n]
+        slot = ring_slot(self.ring, number)
+        fq_store64(&slot.state, slot_state(state_generation(slot.state), head, SLOT_CLAIMED))
+        self.trial_slot = number + 1
+        fq_store32(&child.assigned, number + 1)
+        fq_fence()
+        if fq_load32(&child.asleep) and fq_swap32(&child.asleep, 0):
+            fq_rouse(&child.asleep, <int>self.wake_fds[head])
+
+    cdef int unassign(self, ChildHead* own) except -1:
+        # It died, or never came so far, before it took the one that it was given: that one has done nothing.
+        cdef uint32_t number = fq_swap32(&own.assigned, 0)
+        cdef Slot* slot
+        if number:
+            slot = ring_slot(self.ring, number - 1)
+            fq_store64(&slot.state, slot_state(state_generation(slot.state), 0, SLOT_READY))
+            self.trials[self.trials_n] = number - 1
+            self.trials_n += 1
+            self.trial_slot = 0
+        return 0
 
     cdef int rouse(self, uint32_t most) except -1:
         cdef uint32_t i
@@ -576,6 +634,8 @@ cdef class Ring:
                     acks += 1
                 self.free_slot(number)
             child.done_head = head
+        if self.trials_n:
+            self.assign()
         return count, runs_of(self.tags, acks), results, publishes, odd, chords
 
     cdef int free_slot(self, uint32_t number) except -1:
@@ -586,6 +646,10 @@ cdef class Ring:
         if slot.flags & SLOT_SPILLED:
             self.unspill(PyBytes_FromStringAndSize(<char*>payload, slot.content_n))
         self.limited -= (slot.flags & SLOT_LIMITED) != 0
+        if slot.flags & SLOT_TRIAL:
+            self.on_trial -= 1
+            if self.trial_slot == number + 1:
+                self.trial_slot = 0
         fq_store64(&slot.state, slot_state(state_generation(slot.state), 0, SLOT_FREE))
         self.free_list[self.free_n] = number
         self.free_n += 1
@@ -658,7 +722,10 @@ cdef class Ring:
         while most < 0 or n + len(early) < most:
             number = ring_claim(self.ring, BACK_CHILD, SLOT_CLAIMED)
             if number == NO_SLOT:
-                break
+                if self.trials_n == 0:
+                    break
+                self.trials_n -= 1
+                number = self.trials[self.trials_n]
             slot = ring_slot(self.ring, number)
             if slot.flags & SLOT_VERDICT:
                 if verdicts is None:
@@ -699,9 +766,9 @@ cdef class Ring:
         for i in range(self.ring.slots):
             slot = ring_slot(self.ring, i)
             state = fq_load64(&slot.state)
-            if state_phase(state) == SLOT_CLAIMED and (child < 0 or state_child(state) == <uint32_t>child):
+            if state_phase(state) == SLOT_CLAIMED and (child < 0 or state_child(state) // self.seats == <uint32_t>child):
                 content = self.content_of(slot)
-                found.append((state_child(state), slot.task, slot.tag,
+                found.append((state_child(state) // self.seats, slot.task, slot.tag,
                               content[slot.id_at:slot.id_at + slot.id_n].decode(errors="replace"), ran_s(slot)))
         return found
 
@@ -721,7 +788,7 @@ cdef class Ring:
             phase = state_phase(state)
             if (phase == SLOT_READY or phase == SLOT_CLAIMED) and not slot.flags & SLOT_VERDICT:
                 queue, _, content = self.row_of(slot)
-                child = <int>state_child(state) if phase == SLOT_CLAIMED else -1
+                child = <int>(state_child(state) // self.seats) if phase == SLOT_CLAIMED else -1
                 found.append((child, slot.task, slot.tag, ran_s(slot), queue, content))
         return found
 
@@ -772,17 +839,20 @@ cdef class Ring:
 
     def bury(self, int child) -> list:
         """Take what a dead child ran, as `drain`'s odd rows; what it had finished waits for the next drain."""
-        cdef uint32_t i
+        cdef uint32_t i, head
         cdef Slot* slot
         cdef uint64_t state, at
-        cdef ChildHead* own = ring_child(self.ring, child)
+        cdef ChildHead* own
         cdef list lost = []
         cdef bint told
+        self.unassign(ring_child(self.ring, child * self.seats))
         for i in range(self.ring.slots):
             slot = ring_slot(self.ring, i)
             state = fq_load64(&slot.state)
-            if state_child(state) != <uint32_t>child:
+            head = state_child(state)
+            if head == BACK_CHILD or head // self.seats != <uint32_t>child:
                 continue
+            own = ring_child(self.ring, head)
             if state_phase(state) == SLOT_CLAIMED:
                 lost.append(self.describe_begun(slot))
                 self.free_slot(i)
@@ -795,16 +865,33 @@ cdef class Ring:
                 if not told:        # it died between finishing and telling
                     child_done(own)[own.done_tail & self.ring.done_mask] = i
                     own.done_tail += 1
-        fq_store32(&own.asleep, 0)
-        fq_store32(&own.is_up, 0)
+        for head in range(child * self.seats, (child + 1) * self.seats):
+            own = ring_child(self.ring, head)
+            fq_store32(&own.asleep, 0)
+            fq_store32(&own.is_up, 0)
+            fq_store32(&own.leave, 0)
         return lost
 
     def is_up(self, int child) -> bool:
         """True when the process that is the child now has come as far as its loop."""
-        return fq_load32(&ring_child(self.ring, child).is_up) != 0
+        cdef uint32_t head
+        for head in range(child * self.seats, (child + 1) * self.seats):
+            if fq_load32(&ring_child(self.ring, head).is_up):
+                return True
+        return False
+
+    def dismiss(self, int child) -> None:
+        """Let *child* claim nothing more, and leave when what it runs has ended."""
+        cdef uint32_t head
+        cdef ChildHead* own
+        for head in range(child * self.seats, (child + 1) * self.seats):
+            own = ring_child(self.ring, head)
+            fq_swap32(&own.leave, 1)
+            if fq_swap32(&own.asleep, 0):
+                fq_rouse(&own.asleep, <int>self.wake_fds[head])
 
     def overdue(self) -> tuple:
-        """([(child, is_hard, task row, tag, limit_s)], seconds until the next limit or None)."""
+        """([(child, what, task row, tag, limit_s)], seconds until the next limit or None)."""
         cdef uint32_t i, child
         cdef Slot* slot
         cdef uint64_t state
@@ -817,17 +904,19 @@ cdef class Ring:
             state = fq_load64(&slot.state)
             if not slot.flags & SLOT_LIMITED or state_phase(state) not in (SLOT_CLAIMED, SLOT_READY):
                 continue
-            child = state_child(state)
+            child = state_child(state) // self.seats
             ran = 0.0 if state_phase(state) == SLOT_READY else ran_s(slot)
-            if ran > 0.0 and slot.hard_s <= ran:
-                over.append((child, True, slot.task, slot.tag, slot.hard_s))
+            if ran > 0.0 and slot.hard_s + self.grace_s <= ran:
+                over.append((child, OVER_KILL, slot.task, slot.tag, slot.hard_s))
                 continue
-            if ran > 0.0 and slot.soft_s <= ran and not slot.soft_sent:
-                slot.soft_sent = 1
-                ring_child(self.ring, child).soft_run = state_generation(state) << 32 | i
-                over.append((child, False, slot.task, slot.tag, slot.soft_s))
-            left = slot.hard_s - ran
-            if not slot.soft_sent and not isnan(slot.soft_s) and not slot.soft_s - ran > left:
+            if ran > 0.0 and slot.hard_s <= ran and slot.told < TOLD_HARD:
+                slot.told = TOLD_HARD
+                over.append((child, OVER_HARD, slot.task, slot.tag, slot.hard_s))
+            elif ran > 0.0 and slot.soft_s <= ran and not slot.told:
+                slot.told = TOLD_SOFT
+                over.append((child, OVER_SOFT, slot.task, slot.tag, slot.soft_s))
+            left = slot.hard_s - ran + (self.grace_s if slot.told == TOLD_HARD else 0.0)
+            if not slot.told and not isnan(slot.soft_s) and not slot.soft_s - ran > left:
                 left = slot.soft_s - ran
             if not isnan(left) and not left > soonest:
                 soonest = left

@@ -1,7 +1,7 @@
 # Header: the slot table that a supervisor and its children share, and the child's side of it.
 #
 #   offset 0       RingHead            one; producer and consumer words on lines of their own
-#   heads          ChildHead x C       one a child, then its completion queue of slot numbers
+#   heads          ChildHead x C       each with its completion queue of slot numbers; one a child, or one a thread
 #   ready          u64 x Q             (generation << 32 | slot), Q a power of two >= slots
 #   slots          Slot x S            header, then the payload
 #
@@ -47,7 +47,12 @@ cdef enum:                      # Slot.flags
     SLOT_OUT_SPILLED = 8        # so do the effects
     SLOT_LIMITED = 16           # has a time limit
     SLOT_FAMILY = 32            # has a parent or a group, which its result document names
+    SLOT_TRIAL = 64             # one more death condemns it: it runs alone
     SLOT_VERDICT = 128          # the run is over, by the outcome that stands here: what follows from it is to be done
+
+cdef enum:                      # Slot.told
+    TOLD_SOFT = 1
+    TOLD_HARD = 2               # to end by itself, before its child is killed
 
 cdef struct RingHead:
     uint32_t magic
@@ -71,7 +76,8 @@ cdef struct RingHead:
 cdef struct ChildHead:
     uint32_t asleep             # futex word: 1 while the child sleeps
     uint32_t is_up              # the child has come as far as its loop
-    uint64_t soft_run           # (generation << 32 | slot) of the run whose soft limit has passed
+    uint32_t leave              # the child claims nothing more, and leaves when its runs have ended
+    uint32_t assigned           # slot + 1 of what only this child may run, 0 for nothing
     uint64_t busy_ns            # time spent in tasks
     uint64_t runs
     uint64_t pad1[4]
@@ -100,7 +106,7 @@ cdef struct Slot:
     uint8_t outcome
     uint8_t flags
     int8_t ignore_result
-    uint8_t soft_sent
+    uint8_t told                # what its child was told of its time limits
 
 cdef inline uint64_t slot_state(uint64_t generation, uint64_t child, uint64_t phase) noexcept nogil:
     return generation << 32 | child << 8 | phase

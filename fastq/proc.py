@@ -21,12 +21,28 @@ from fastq.exceptions import ConfigError, SecurityError
 from fastq.pidfile import Pidfile
 
 __all__ = (
-    "DEFAULT_NODE", "Daemon", "Pidfile", "daemonize", "drop_privileges", "expand_host", "expand_node", "group_id",
-    "host_name", "node_name", "set_title", "set_umask", "signal_name", "signal_number", "split_node", "user_id",
+    "DEFAULT_NODE", "Daemon", "Pidfile", "cpus", "daemonize", "drop_privileges", "expand_host", "expand_node",
+    "group_id", "host_name",
+    "node_name", "set_title", "set_umask", "signal_name", "signal_number", "split_node", "user_id",
 )
 
 DEFAULT_NODE = "celery"
 logger = logging.getLogger(__name__)
+
+
+# --- the machine --------------------------------------------------------------------------------------------
+
+def cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Count the CPUs this process may use: its affinity, or less where a container's quota says so."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # cgroup 2, then 1
+        try:
+            quota, period = " ".join((cgroup / name).read_text() for name in names).split()
+        except (OSError, ValueError):
+            continue
+        if quota not in ("max", "-1"):
+            return max(1, min(allowed, -(-int(quota) // int(period))))
+    return allowed
 
 
 # --- node names -----------------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ def lint() -> bool:
         *(run(*compiled, header) for header in headers),
         run(sys.executable, "tools/settings_doc.py", "--check"),
         run(sys.executable, "tools/outcomes_doc.py", "--check"),
+        run(sys.executable, "tools/pools_doc.py", "--check"),
     ])
 
 

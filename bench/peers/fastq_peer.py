@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from itertools import repeat
 
+import naps
 from bell import ring
 from fastq_chord import furnish
 from workflows import furnish as furnish_workflows
@@ -47,6 +48,7 @@ def down(frames: int) -> None:
 
 
 send_group, run_chain = furnish_workflows(app, canvas)
+nap = app.task(ignore_result=True, name="nap")(naps.nap)
 call = noop.delay
 mark = marker.delay
 
@@ -61,6 +63,10 @@ def fail(n: int) -> None:
 
 def answers(n: int) -> None:
     answer.starmap_delay(repeat((), n))
+
+
+def call_naps(n: int) -> None:
+    nap.starmap_delay(repeat((n,), n))
 
 
 def call_later() -> None:

@@ -9,6 +9,7 @@ Prints one JSON object. MODULE is a file of this folder and offers what its syst
     flush()         wait until all that was enqueued is stored, where a call returns before
     mark(name)      enqueue a task that rings the bell with that name
     answers(n)      enqueue n tasks whose results are stored, by its documented bulk way if it has one
+    call_naps(n)    enqueue n tasks that wait a second each (see naps.py)
     ask()           enqueue a task and wait for its result
     send_group(n)   send a group of n no-op tasks that keep their results; stored when it returns
     run_chain(n)    send a chain of n tasks and wait for its result
@@ -165,6 +166,14 @@ def mark(peer: ModuleType) -> dict[str, float]:
     return timed(work)
 
 
+def naps(peer: ModuleType, n: int) -> dict[str, float]:
+    def work() -> None:
+        peer.call_naps(n)
+        flush(peer)
+
+    return timed(work)
+
+
 def backlog(peer: ModuleType) -> dict[str, int]:
     return {"backlog": peer.backlog()}
 
@@ -203,6 +212,7 @@ OPERATIONS: dict[str, tuple[Callable[..., dict[str, Any]], str]] = {
     "fill_answers": (fill_answers, "answers"),
     "mark": (mark, "mark"),
     "ahead": (ahead, "call_later"),
+    "naps": (naps, "call_naps"),
     "latency": (latency, "ask"),
     "group": (whole("send_group"), "send_group"),
     "chain": (whole("run_chain"), "run_chain"),

@@ -8,6 +8,7 @@ import os
 import time
 from typing import Any
 
+import naps
 from bell import ring
 from eventual import Caller
 from saq import Queue
@@ -28,8 +29,12 @@ async def marker(_context: Any, *, name: str) -> None:
     ring(name)
 
 
+async def nap(_context: Any, *, total: int) -> None:
+    await naps.nap(total)
+
+
 settings = {
-    "queue": queue, "functions": [noop, answer, marker], "concurrency": int(os.environ["BENCH_CONCURRENCY"]),
+    "queue": queue, "functions": [noop, answer, marker, nap], "concurrency": int(os.environ["BENCH_CONCURRENCY"]),
 }  # fmt: skip
 caller = Caller(queue.connect)
 
@@ -44,6 +49,10 @@ def call() -> None:
 
 def call_each(n: int) -> None:
     caller.each(calling, n)
+
+
+def call_naps(n: int) -> None:
+    caller.each(lambda: queue.enqueue("nap", total=n, ttl=-1), n)
 
 
 def call_later() -> None:

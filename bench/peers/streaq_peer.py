@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 
+import naps
 from bell import ring
 from eventual import Caller
 from streaq import Worker
@@ -30,6 +31,7 @@ async def marker(name: str) -> None:
     ring(name)
 
 
+nap = worker.task(ttl=0)(naps.nap)
 caller = Caller(worker.__aenter__)
 
 
@@ -39,6 +41,10 @@ async def calling() -> None:
 
 async def calling_later() -> None:
     await noop.enqueue().start(delay=HOUR)
+
+
+def call_naps(n: int) -> None:
+    caller.run(worker.enqueue_many([nap.enqueue(n) for _ in range(n)]))
 
 
 async def marking(name: str) -> None:

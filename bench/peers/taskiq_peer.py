@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import naps
 from bell import ring
 from eventual import Caller
 from redis import Redis
@@ -37,6 +38,7 @@ async def marker(name: str) -> None:
     ring(name)
 
 
+nap = broker.task(naps.nap)
 caller = Caller(broker.startup)
 
 
@@ -46,6 +48,10 @@ def call() -> None:
 
 def call_each(n: int) -> None:
     caller.each(noop.kiq, n)
+
+
+def call_naps(n: int) -> None:
+    caller.each(lambda: nap.kiq(n), n)
 
 
 def mark(name: str) -> None:

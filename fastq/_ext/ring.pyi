@@ -23,7 +23,10 @@ class Ring:
     *buffer* is writable shared memory of `ring_size` bytes. *tasks* are rows of (name as bytes,
     endings as 16 bytes, acks early, hard limit in s or None, soft limit in s or None). *spill*
     writes bytes that do not fit a slot to a file and returns its path as bytes, *unspill* removes
-    it. *wake_fds* are the children's pipes where there is no futex.
+    it. *wake_fds* are the descriptors that wake the heads, -1 for one that sleeps on its word. A child has *seats*
+    heads, the first has the first ones. What is over its hard limit is told so, and its child killed *grace_s*
+    seconds later.
+    With a *trial_child* it alone runs what one more death condemns, one after the other.
 
     Rows are (tag, deaths, content), or one buffer of packed records (ext/rows.pxd), which are staged as they lie there.
     """
@@ -40,6 +43,9 @@ class Ring:
         unspill: Callable[[bytes], object],
         max_deaths: int = 3,
         wake_fds: Sequence[int] | None = None,
+        seats: int = 1,
+        grace_s: float = 0.0,
+        trial_child: int = -1,
     ) -> None: ...
     @property
     def free(self) -> int: ...
@@ -47,6 +53,7 @@ class Ring:
     def in_hand(self) -> int: ...
     @property
     def waiting(self) -> int: ...
+    on_trial: int
     limited: int
     max_deaths: int
     revoked: set[bytes]
@@ -91,5 +98,11 @@ class Ring:
     def adopt(self, old: int, new: int) -> bool: ...
     def bury(self, child: int) -> list[Described]: ...
     def is_up(self, child: int) -> bool: ...
-    def overdue(self) -> tuple[list[tuple[int, bool, int, int, float]], float | None]: ...
+    def assign(self) -> None: ...
+    def dismiss(self, child: int) -> None: ...
+    def overdue(self) -> tuple[list[tuple[int, int, int, int, float]], float | None]:
+        """([(child, what, task row, tag, limit_s)], seconds until the next limit or None).
+
+        *what* is 1: raise in the task, 2: let it end by itself, 3: kill the child.
+        """
     def load_of(self) -> tuple[int, float]: ...

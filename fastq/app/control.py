@@ -87,6 +87,19 @@ class Control:
         arguments = {"task_name": task_name, "hard": hard, "soft": soft}
         return self.broadcast("time_limit", arguments, destination=destination, **options)
 
+    def pool_grow(self, n: int = 1, destination: Sequence[str] | None = None, **options: Any) -> Answers | None:
+        """Give workers *n* more children."""
+        return self.broadcast("pool_grow", {"n": n}, destination=destination, **options)
+
+    def pool_shrink(self, n: int = 1, destination: Sequence[str] | None = None, **options: Any) -> Answers | None:
+        """Take *n* children from workers; each leaves when what it runs has ended."""
+        return self.broadcast("pool_shrink", {"n": n}, destination=destination, **options)
+
+    def autoscale(self, max: int, min: int, destination: Sequence[str] | None = None, **options: Any,
+                  ) -> Answers | None:
+        """Change the bounds of workers that were started with ``--autoscale``, within what those were."""
+        return self.broadcast("autoscale", {"max": max, "min": min}, destination=destination, **options)
+
     def shutdown(self, destination: Sequence[str] | None = None, **options: Any) -> Answers | None:
         """Stop workers when their tasks have ended; they do not answer."""
         return self.broadcast("shutdown", {}, destination=destination, **options)

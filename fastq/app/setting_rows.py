@@ -404,7 +404,7 @@ CELERY_ROWS = (
     Setting("worker_max_tasks_per_child", "CELERYD_MAX_TASKS_PER_CHILD", "int", None,
             doc="Tasks after which a child is replaced."),
     Setting("worker_pool", "CELERYD_POOL", "string", "prefork", takes="string class",
-            doc="Kind of children: 'prefork', 'solo', 'threads', ..."),
+            doc="Kind of children: prefork, solo, threads, asyncio, gevent, eventlet, or module:NAME of your own."),
     Setting("worker_pool_putlocks", "CELERYD_POOL_PUTLOCKS", "bool", True,
             doc="Accepted, without effect: the pool has no such lock."),
     Setting("worker_pool_restarts", "CELERYD_POOL_RESTARTS", "bool", False,
@@ -475,6 +475,9 @@ FASTQ_ROWS = (
             doc="Bytes that a message may have which carries the rest of a workflow; what would be larger is refused "
                 "when it is sent, as is a workflow whose first messages have 256 times as much together. None is no "
                 "limit. RabbitMQ 4 takes 16 MiB by default."),
+    Setting("worker_processes", "", "int", None,
+            doc="Children of a pool that runs many tasks at a time in each: threads, asyncio, gevent, eventlet. "
+                "worker_concurrency is then for each child."),
     Setting("task_max_deaths", "", "int", 3, takes="int none",
             doc="Workers or children that one message may kill before it goes to the dead-letter queue, where it can "
                 "be looked at and replayed; None is no limit. The same in both presets: nobody wants a crash loop."),

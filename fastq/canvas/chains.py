@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from fastq import states
 from fastq.canvas import joining
@@ -30,7 +30,7 @@ class _chain(Signature[Any]):
     @classmethod
     def of(cls, steps: list[Sig], app: Any = None, options: Mapping[str, Any] | None = None) -> _chain:
         """Return the chain of *steps*, which are in order already."""
-        new = cast("_chain", dict.__new__(cls))
+        new = dict.__new__(cls)
         dict.update(new, task="celery.chain", args=(), kwargs={"tasks": steps}, options=dict(options or {}),
                     subtask_type="chain", immutable=False)
         new._app = app

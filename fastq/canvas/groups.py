@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 from fastq.canvas import joining
 from fastq.canvas.plain import link as dict_of
@@ -227,5 +227,5 @@ def header_of(tasks: Any, app: Any) -> list[Any]:
     """Return the members of a chord's header: those of a group or chain, one signature, or an iterable of them."""
     if isinstance(tasks, dict):
         tasks = maybe_signature(tasks, app=app)
-        return cast("list[Any]", list(tasks.tasks) if joining.kind(tasks) in ("group", "chain") else [tasks])
+        return list(tasks.tasks) if joining.kind(tasks) in ("group", "chain") else [tasks]
     return [maybe_signature(task, app=app) for task in tasks]

@@ -103,6 +103,6 @@ def _chord(header: Sig, body: Sig) -> Sig:
 
 
 def _chain(first: Sig, steps: list[Sig]) -> Sig:
-    make = type(first) if kind(first) == "chain" else Signature.part("chains")._chain
+    make: Any = type(first) if kind(first) == "chain" else Signature.part("chains")._chain
     made = make.of(steps, app=first._app)
     return cast(Sig, made)

@@ -49,7 +49,7 @@ class Signature(dict[str, Any], Generic[R_co]):
     """
 
     TYPES: ClassVar[dict[str, type[Signature[Any]]]] = {}
-    part: ClassVar[Callable[[str], Any]]
+    part: ClassVar[Any]
     """Returns a module of this package that is loaded when it is first needed; set by the package."""
     _app: Any = None
     _type: Any = None
@@ -335,7 +335,7 @@ class Signature(dict[str, Any], Generic[R_co]):
         items = self["options"].get(key)
         if not isinstance(items, list):
             items = self["options"][key] = listed(items)
-        return items  # type: ignore[no-any-return]
+        return items
 
     def _merge(
         self, args: Iterable[Any] | None = None, kwargs: Mapping[str, Any] | None = None,

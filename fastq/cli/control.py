@@ -26,6 +26,10 @@ def _stamps(words: list[Any]) -> dict[str, list[str]]:
 
 
 COMMANDS: dict[str, tuple[str, Callable[[Any, list[Any], dict[str, Any]], Any]]] = {
+    "autoscale": ("MAX MIN: children, of workers that were started with --autoscale",
+                  lambda control, words, told: control.autoscale(*words, **told)),
+    "pool_grow": ("[N]: more children", lambda control, words, told: control.pool_grow(*words, **told)),
+    "pool_shrink": ("[N]: fewer children", lambda control, words, told: control.pool_shrink(*words, **told)),
     "rate_limit": ("TASK RATE: starts in each worker, as 10/s, 100/m; 0: no limit",
                    lambda control, words, told: control.rate_limit(*words, **told)),
     "revoke": ("ID...: let tasks not start", lambda control, words, told: control.revoke(words, **told)),

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import click
 
 from fastq.cli.exits import nearest
+from fastq.proc import cpus
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
@@ -109,14 +108,16 @@ class Children(click.ParamType):
         return int(value)
 
 
-def cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Count the CPUs this process may use: its affinity, or less where a container's quota says so."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # cgroup 2, then 1
-        try:
-            quota, period = " ".join((cgroup / name).read_text() for name in names).split()
-        except (OSError, ValueError):
-            continue
-        if quota not in ("max", "-1"):
-            return max(1, min(allowed, -(-int(quota) // int(period))))
-    return allowed
+class Range(click.ParamType):
+    """The most and the fewest of something: ``MAX,MIN``, or ``MAX`` with at least one."""
+
+    name = "MAX[,MIN]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Return both."""
+        if isinstance(value, tuple):
+            return value
+        most, _, least = str(value).partition(",")
+        if not most.strip().isdecimal() or (least and not least.strip().isdecimal()):
+            self.fail(f"{value!r} is no range; write it like 10,3: the most first, then the fewest", param, ctx)
+        return int(most), int(least or 1)

@@ -14,8 +14,8 @@ import click
 import fastq
 from fastq import __version__
 from fastq.cli.command import Chosen, Command, pass_chosen
-from fastq.cli.params import cpus
 from fastq.cli.target import app_path, find_app, is_broker_chosen
+from fastq.proc import cpus
 
 PACKAGES = ("click", "rich", "msgspec", "msgpack", "psutil")
 

@@ -20,7 +20,7 @@ from fastq.cli.banner import Banner, render
 from fastq.cli.command import Chosen, Command, F, option, pass_chosen
 from fastq.cli.exits import KNOWN, explain, nearest, refuse
 from fastq.cli.output import has_color
-from fastq.cli.params import Children, Level, Names
+from fastq.cli.params import Children, Level, Names, Range
 from fastq.cli.target import (
     app_path,
     broker_url,
@@ -32,18 +32,16 @@ from fastq.cli.target import (
     task_names,
 )
 from fastq.exceptions import QueueNotFound
-from fastq.worker.options import POOLS
+from fastq.pool import kinds
+from fastq.worker.options import START_METHODS
 from fastq.worker.worker import Worker
 
-LATER_POOLS = ("threads", "processes", "asyncio", "gevent", "eventlet", "custom")
 POOL, QUEUE, DAEMON, ACCEPTED = "Pool", "Queues", "Process", "Accepted for Celery's sake, without effect"
 
 NOT_YET = {
-    "--autoscale": "give a number of children with -c",
     "--beat": "run a scheduler of its own",
     "--schedule": "run a scheduler of its own",
     "--scheduler": "run a scheduler of its own",
-    "--pool-start-method": "children are forked",
     "--disable-prefetch": "use --prefetch-multiplier 1",
     "--heartbeat-interval": "the worker renews its lease by itself",
     "--uid": "start it as that user",
@@ -60,11 +58,12 @@ def _not_yet(ctx: click.Context, param: click.Parameter, value: Any) -> None:
 
 
 def _pool(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    if value in LATER_POOLS:
-        refuse(f"worker: the pool {value!r} is not available yet; pools: {', '.join(POOLS)}")
-    if value is not None and value not in POOLS:
-        refuse(f"worker: no pool {value!r}{nearest(value, POOLS) or '; pools: ' + ', '.join(POOLS)}")
-    return value
+    if value == "custom":
+        value = os.environ.get("CELERY_CUSTOM_WORKER_POOL") or refuse(
+            "worker: -P custom takes the pool from CELERY_CUSTOM_WORKER_POOL, as module:NAME; or name it after -P")
+    if value is None or ":" in value or value in kinds.ALIASES or value in (known := kinds.names()):
+        return value
+    return refuse(f"worker: no pool {value!r}{nearest(value, known) or '; pools: ' + ', '.join(known)}")
 
 
 def _refused(*names: str, is_flag: bool = False) -> Callable[[F], F]:
@@ -84,8 +83,14 @@ def _accepted(*names: str, **rest: Any) -> Callable[[F], F]:
 @option("-l", "--loglevel", type=Level(), default="WARNING", show_default=True, help="What to log.")
 @option("-I", "--include", type=Names(), help="Import these modules too.")
 @option("-c", "--concurrency", type=Children(), metavar="N|auto", section=POOL,
-        help="Children; by default one to each CPU.")
-@option("-P", "--pool", metavar="|".join(POOLS), callback=_pool, section=POOL, help="What a child is.")
+        help="Tasks at a time: children of prefork (one to each CPU), tasks in each child of other pools.")
+@option("-P", "--pool", metavar="|".join(kinds.KINDS), callback=_pool, section=POOL,
+        help="What a child does; docs/pools.md compares them.")
+@option("--processes", type=click.IntRange(min=1), metavar="N", section=POOL,
+        help="Children, of pools that run many tasks in each (1).")
+@option("--autoscale", type=Range(), section=POOL, help="Children, as many as there is work for, in these bounds.")
+@option("--pool-start-method", "start_method", type=click.Choice(START_METHODS), section=POOL,
+        help="How children are made (fork).")
 @option("--time-limit", type=float, metavar="SECONDS", section=POOL, help="Kill a child whose task takes longer.")
 @option("--soft-time-limit", type=float, metavar="SECONDS", section=POOL, help="Raise in a task that takes longer.")
 @option("--max-tasks-per-child", type=click.IntRange(min=1), metavar="N", section=POOL,
@@ -108,11 +113,9 @@ def _accepted(*names: str, **rest: Any) -> Callable[[F], F]:
 @_accepted("--without-mingle", is_flag=True, help="Nor mingle.")
 @_accepted("--without-heartbeat", is_flag=True, help="Their leases show that they live.")
 @_accepted("-S", "--statedb", metavar="FILE", help="Revocations are kept in the broker.")
-@_refused("--autoscale")
 @_refused("-B", "--beat", is_flag=True)
 @_refused("-s", "--schedule-filename", "--schedule")
 @_refused("--scheduler")
-@_refused("--pool-start-method")
 @_refused("--disable-prefetch", is_flag=True)
 @_refused("--heartbeat-interval")
 @_refused("--uid")

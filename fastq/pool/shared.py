@@ -32,6 +32,13 @@ class Spill:
         self._owner = os.getpid()
         self._numbers = count()
 
+    @classmethod
+    def of(cls, folder: str) -> Spill:
+        """Use the folder that another process made and looks after."""
+        spill = cls.__new__(cls)
+        spill.folder, spill._lock, spill._owner, spill._numbers = folder, -1, 0, count()
+        return spill
+
     def put(self, data: bytes) -> bytes:
         """Write *data* to a new file and return its path."""
         path = os.path.join(self.folder, f"{os.getpid()}-{next(self._numbers)}")
@@ -87,12 +94,31 @@ def shared_block(size: int) -> mmap.mmap:
     return mmap.mmap(-1, size)
 
 
+def named_block(size: int) -> tuple[mmap.mmap, int]:
+    """Return *size* bytes of memory, and the descriptor by which a process that is not forked maps them too."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("fastq-ring")
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    os.truncate(fd, size)
+    return mmap.mmap(fd, size), fd
+
+
+def bell() -> tuple[int, int]:
+    """Return (read, write) descriptors, non-blocking, that wake a child which waits in an event loop.
+
+    A pipe, for it takes the eight bytes of a supervisor as well as the one that a signal writes.
+    """
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    os.set_blocking(write, False)
+    return read, write
+
+
 def wake_pair() -> tuple[int, int]:
     """Return (read, write) descriptors, non-blocking, by which children wake the supervisor."""
     if hasattr(os, "eventfd"):
         fd: int = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         return fd, fd
-    read, write = os.pipe()
-    os.set_blocking(read, False)
-    os.set_blocking(write, False)
-    return read, write
+    return bell()

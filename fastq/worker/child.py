@@ -1,4 +1,4 @@
-"""A child of the worker: what it sets up after the fork, and the loop it then lives in.
+"""A child of the worker: what it sets up, whatever its kind, before it lives as its kind does.
 
 It takes tasks from the ring until the ring stops, or until it has run its share of tasks or memory.
 It has no connection to the broker for its work; a task that sends others opens one of its own.
@@ -10,7 +10,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from mmap import mmap
 from types import FrameType
@@ -20,11 +20,15 @@ import msgspec
 
 from fastq import current, log, points, signals
 from fastq._ext.execute import Executor, die_with_parent
+from fastq.app.results import Expiry
 from fastq.app.traits import Traits
 from fastq.backends.meta import MetaCodec
-from fastq.exceptions import SoftTimeLimitExceeded
+from fastq.pool import kinds
+from fastq.pool.crew import HERE, Crew
+from fastq.pool.kinds import Kind
 from fastq.pool.shared import Spill
 from fastq.proc import set_title
+from fastq.types import Result
 from fastq.worker.tell import logs_tasks
 from fastq.worker.trace import Trace
 
@@ -55,24 +59,50 @@ class ChildSpec:
     max_tasks: int = 0
     max_memory_kib: int = 0
     sleep_fds: tuple[int, ...] = ()
+    kind: Kind = kinds.PREFORK
+    concurrency: int = 1
+    """Tasks at a time in this child."""
+    bells: Sequence[tuple[int, int]] = ()
+    """Of each child: what it waits on, and what wakes it; none where it sleeps on a word in the ring."""
+    trial: int = -1
+    """Which child runs what one more death condemns: that alone, one at a time."""
 
 
-def make_executor(spec: ChildSpec, index: int) -> Executor:
-    """Build the compiled loop for the child *index*, and let `current` know of it."""
+def store_now(app: Any, expiry: Expiry) -> Callable[[str, str, bytes, str | None], None]:
+    """Return what stores a state while the task runs."""
+    def store(task_id: str, state: str, meta: bytes, reply_to: str | None) -> None:
+        app.backend.put([Result(task_id, state, meta, expiry.at(state), reply_to)])
+
+    return store
+
+
+def make_executor(spec: ChildSpec, head: int, *, is_trial: bool = False) -> Executor:
+    """Build the compiled loop of one head of the ring."""
     trace = Trace(spec.app, spec.tasks, hostname=spec.hostname, codec=spec.codec, accept=spec.accept,
                   spill=spec.spill, store_now=spec.store_now)
     trace.tells_success = logs_tasks(spec.app, "celery.app.trace")
-    executor = Executor(
-        spec.ring, child=index, hostname=spec.hostname,
-        entries=[(task, call_of(task), traits_of(task, spec.codec, trace.tells_success)) for task in spec.tasks],
+    return Executor(
+        spec.ring, child=head, hostname=spec.hostname,
+        entries=[(task, call_of(task, spec.kind), traits_of(task, spec.codec, trace.tells_success))
+                 for task in spec.tasks],
         decode=msgspec.json.Decoder().decode, slow=trace,
         encode_success=spec.codec.encode_success if spec.codec else None,
-        wake_fd=spec.wake_fd, sleep_fd=spec.sleep_fds[index] if spec.sleep_fds else -1,
-        kill_at=points.child_point(),
+        wake_fd=spec.wake_fd, sleep_fd=spec.sleep_fds[head] if spec.sleep_fds else -1,
+        kill_at=points.child_point(), is_trial=is_trial,
     )
+
+
+def be_current(executor: Executor) -> None:
+    """Let `current` and the log ask *executor* what runs: it is the only one of this process."""
     current.running, current.running_task = executor.request_of, executor.task_now
-    log.task_fields = lambda: _fields(executor, executor.task_now())
-    return executor
+    log.task_fields = lambda: _fields(executor)
+
+
+def be_current_by_context() -> None:
+    """Let `current` and the log ask the executor of their context."""
+    current.running = lambda task: None if (here := HERE.get()) is None else here.request_of(task)
+    current.running_task = lambda: None if (here := HERE.get()) is None else here.task_now()
+    log.task_fields = lambda: None if (here := HERE.get()) is None else _fields(here)
 
 
 def traits_of(task: Any, codec: MetaCodec | None, tells_success: bool = False) -> int:
@@ -85,21 +115,14 @@ def traits_of(task: Any, codec: MetaCodec | None, tells_success: bool = False) -
     return (0 if around else PLAIN) | (STORES if stores else 0) | (FAST_RESULT if fast else 0)
 
 
-def call_of(task: Any) -> Callable[..., Any]:
-    """Return what runs *task*; coroutines run in one event loop per child."""
+def call_of(task: Any, kind: Kind = kinds.PREFORK) -> Callable[..., Any]:
+    """Return what runs *task*: its function, or for a coroutine function what suits the kind of pool."""
     traits: Traits = task.traits
-    if not traits.is_async:
+    if not traits.is_async or kind.host == "loop":
         return traits.call
-    import asyncio  # noqa: PLC0415  15 ms and 4 MiB, only for workers with such tasks
+    from fastq.pool import coroutines  # noqa: PLC0415  asyncio takes 15 ms and 4 MiB, only for workers with such tasks
 
-    loop: list[asyncio.AbstractEventLoop] = []
-
-    def run(*args: Any, **kwargs: Any) -> Any:
-        if not loop:
-            loop.append(asyncio.new_event_loop())
-        return loop[0].run_until_complete(traits.call(*args, **kwargs))
-
-    return run
+    return (coroutines.in_thread if kind.host == "thread" else coroutines.in_greenlet)(traits.call)
 
 
 def main(spec: ChildSpec, index: int) -> int:
@@ -111,36 +134,43 @@ def main(spec: ChildSpec, index: int) -> int:
         signal.signal(number, _leave_it_to_the_supervisor)
     set_title(f"[fastq] {spec.hostname}: child {index}")
     log.name_process(f"ForkPoolWorker-{index + 1}")
-    executor = make_executor(spec, index)
-
-    def soft_limit(number: int, frame: FrameType | None) -> None:
-        if executor.soft_due():
-            raise SoftTimeLimitExceeded()
-
-    signal.signal(signal.SIGUSR1, soft_limit)
+    live = spec.kind.load()
+    crew = _crew_of(spec, index)
     gc.unfreeze()
     gc.enable()
     signals.worker_process_init.send(sender=spec.hostname)
     try:
-        if spec.max_memory_kib:
-            _run_within(executor, spec)
-        else:
-            executor.run(spec.max_tasks)
+        live(crew)
     finally:
         signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=0)
         logging.shutdown()
     return 0
 
 
-def _run_within(executor: Executor, spec: ChildSpec) -> None:
-    left = spec.max_tasks or -1
-    while left and executor.run(1):
-        left -= 1
-        used_kib = resident_kib()
-        if used_kib > spec.max_memory_kib:
-            logger.warning("child pid %d leaves: it uses %d KiB, more than the %d allowed", os.getpid(), used_kib,
-                           spec.max_memory_kib)
-            return
+def _crew_of(spec: ChildSpec, index: int) -> Crew:
+    seats = spec.kind.seats(spec.concurrency)
+    wait_fd, wake_fd = spec.bells[index] if spec.bells else (-1, -1)
+
+    def executor(number: int) -> Executor:
+        made = make_executor(spec, index * seats + number, is_trial=index == spec.trial)
+        if not spec.kind.is_together:
+            be_current(made)
+        return made
+
+    if spec.kind.is_together:
+        be_current_by_context()
+    return Crew(
+        executor=executor, concurrency=1 if index == spec.trial else spec.concurrency,
+        is_coroutine=[task.traits.is_async for task in spec.tasks],
+        wait_fd=wait_fd, wake_fd=wake_fd, max_tasks=spec.max_tasks,
+        is_too_large=(lambda: _is_too_large(spec.max_memory_kib)) if spec.max_memory_kib else None)
+
+
+def _is_too_large(most_kib: int) -> bool:
+    used_kib = resident_kib()
+    if used_kib > most_kib:
+        logger.warning("child pid %d leaves: it uses %d KiB, more than the %d allowed", os.getpid(), used_kib, most_kib)
+    return used_kib > most_kib
 
 
 def resident_kib() -> int:
@@ -154,8 +184,8 @@ def _leave_it_to_the_supervisor(number: int, frame: FrameType | None) -> None:
     """Do nothing."""
 
 
-def _fields(executor: Executor, task: Any) -> dict[str, Any] | None:
-    if task is None:
+def _fields(executor: Executor) -> dict[str, Any] | None:
+    if (task := executor.task_now()) is None:
         return None
     return {"task_id": executor.task_id, "task_name": task.name, "queue": executor.queue,
             "attempt": executor.request_now().retries + 1}

@@ -160,6 +160,42 @@ def shutdown(panel: Panel, msg: str = "Got shutdown from remote", **_: Any) -> o
     return NO_ANSWER
 
 
+@command()
+def pool_grow(panel: Panel, n: int = 1, **_: Any) -> object:
+    """Have more children."""
+    return _resized(panel, n, "grow")
+
+
+@command()
+def pool_shrink(panel: Panel, n: int = 1, **_: Any) -> object:
+    """Have fewer children."""
+    return _resized(panel, -n, "shrink")
+
+
+def _resized(panel: Panel, more: int, what: str) -> object:
+    if panel.staff is None:
+        return {"error": f"the pool {panel.options.kind.name!r} has no children"}
+    if panel.options.autoscale:
+        return {"error": f"pool {what} not supported with autoscale"}
+    try:
+        panel.staff.resize(panel.staff.size + more)
+    except ConfigError as error:
+        return {"error": str(error)}
+    return {"ok": f"pool will {what}"}
+
+
+@command()
+def autoscale(panel: Panel, max: int | None = None, min: int | None = None, **_: Any) -> object:
+    """Change the bounds of the number of children."""
+    if panel.staff is None or not panel.options.autoscale:
+        return {"error": "Autoscale not enabled"}
+    try:
+        most, least = panel.staff.rescale(max, min)
+    except ConfigError as error:
+        return {"error": str(error)}
+    return {"ok": f"autoscale now max={most} min={least}"}
+
+
 # -- to look ---------------------------------------------------------------------------------------
 
 
@@ -223,12 +259,14 @@ def query_task(panel: Panel, ids: str | Iterable[str], **_: Any) -> object:
 def stats(panel: Panel, **_: Any) -> object:
     """Figures about this worker."""
     children = panel.children
-    pids = [children.pid_of(index) for index in range(panel.options.concurrency)] if children else [os.getpid()]
+    pids = [children.pid_of(index) for index in range(panel.options.most_children)
+            if children.pid_of(index)] if children else [os.getpid()]
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "total": dict(Counter({"all": panel.settler.finished})), "pid": os.getpid(), "clock": "0",
         "uptime": int(time.time() - panel.started_at), "prefetch_count": panel.ring.in_hand,
-        "pool": {"implementation": panel.options.pool, "max-concurrency": panel.options.concurrency,
+        "pool": {"implementation": panel.options.kind.name,
+                 "max-concurrency": panel.options.concurrency * (panel.staff.size if panel.staff else 1),
                  "processes": pids, "max-tasks-per-child": panel.options.max_tasks_per_child or "N/A",
                  "timeouts": [panel.options.soft_time_limit or 0, panel.options.time_limit or 0]},
         "broker": {"transport": panel.app.broker_url.partition("://")[0]},

@@ -1,7 +1,8 @@
 """Time limits: the supervisor looks at the clock, the child only hears about it.
 
 Soft: the child gets SIGUSR1 and raises SoftTimeLimitExceeded inside the task. Hard: the child is
-killed, its task is settled as HARD_LIMIT, and a successor takes its place.
+killed, its task is settled as HARD_LIMIT, and a successor takes its place. Where others run beside it in the child, the
+task is first told to end by itself, and has a second for it.
 """
 
 from __future__ import annotations
@@ -10,16 +11,19 @@ import logging
 import signal
 
 from fastq._ext.ring import Ring
-from fastq.pool.prefork import Prefork
+from fastq.pool.children import Children
 from fastq.worker.settle import Settler
 
 logger = logging.getLogger("celery.worker.request")
+
+SOFT, HARD, KILL = 1, 2, 3
+"""What a limit that has passed asks for; the same numbers stand in ext/ring.pyx."""
 
 
 class TimeLimits:
     """Enforces the limits of everything that runs."""
 
-    def __init__(self, ring: Ring, children: Prefork, settler: Settler, names: list[str]) -> None:
+    def __init__(self, ring: Ring, children: Children, settler: Settler, names: list[str]) -> None:
         self._ring = ring
         self._children = children
         self._settler = settler
@@ -28,13 +32,13 @@ class TimeLimits:
     def enforce(self) -> float | None:
         """Act on every limit that has passed; returns the seconds until the next one, or None."""
         over, due = self._ring.overdue()
-        for child, is_hard, task, tag, limit_s in over:
+        for child, what, task, tag, limit_s in over:
             name = self._names[task]
-            if is_hard:
+            if what == KILL:
                 if self._settler.condemn(child, tag, limit_s):
                     logger.error("Hard time limit (%ss) exceeded for %s; killing child %d", limit_s, name, child)
                     self._children.signal(child, signal.SIGKILL)
             else:
-                logger.warning("Soft time limit (%ss) exceeded for %s", limit_s, name)
+                logger.warning("%s time limit (%ss) exceeded for %s", "Soft" if what == SOFT else "Hard", limit_s, name)
                 self._children.signal(child, signal.SIGUSR1)
         return due

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +9,12 @@ from typing import Any
 from fastq import proc
 from fastq.app.results import Expiry
 from fastq.exceptions import ConfigError
+from fastq.pool import kinds
+from fastq.pool.kinds import Kind
 
-POOLS = ("prefork", "solo")
+START_METHODS = ("fork", "spawn")
+SPARE = 8
+"""Children that remote control may add; each thread takes 8 KiB of the ring, so that those kinds have none to spare."""
 ENDLESS = 2**31 - 1
 """More deaths than any message dies."""
 
@@ -23,7 +26,15 @@ class WorkerOptions:
     hostname: str
     queues: tuple[str, ...]
     concurrency: int
-    pool: str
+    """Tasks at a time in a child."""
+    children: int
+    most_children: int
+    kind: Kind
+    start_method: str
+    autoscale: tuple[int, int] | None
+    """The most and the fewest children."""
+    patience_s: float
+    """A child that is not up after so long is warned of."""
     time_limit: float | None
     soft_time_limit: float | None
     max_tasks_per_child: int
@@ -39,26 +50,31 @@ class WorkerOptions:
     soft_stop_on_idle: bool
 
 
-def complete(app: Any, *, hostname: str | None, queues: Sequence[str] | None, concurrency: int | None,
+def complete(app: Any, *, hostname: str | None, queues: Sequence[str] | None, concurrency: int | str | None,
              pool: str | None, time_limit: float | None, soft_time_limit: float | None,
-             max_tasks_per_child: int | None, max_memory_per_child: int | None) -> WorkerOptions:
+             max_tasks_per_child: int | None, max_memory_per_child: int | None, processes: int | None = None,
+             start_method: str | None = None, autoscale: tuple[int, int] | None = None) -> WorkerOptions:
     """Fill in what was not given. Raises ConfigError for what makes no sense."""
     conf = app.conf
-    kind = pool or conf.worker_pool
-    if kind not in POOLS:
-        raise ConfigError(f"worker_pool is {kind!r}; this version has the pools {', '.join(POOLS)}")
-    children = 1 if kind == "solo" else concurrency or conf.worker_concurrency or cpus()
-    if not isinstance(children, int) or children < 1:
-        raise ConfigError(f"worker_concurrency is {children!r}; give a number of children from 1, or leave it out")
+    kind = kinds.find(pool or conf.worker_pool)
+    kind.check()
     hard = time_limit if time_limit is not None else conf.task_time_limit
     soft = soft_time_limit if soft_time_limit is not None else conf.task_soft_time_limit
     if hard and soft and soft > hard:
         raise ConfigError(f"the soft time limit ({soft} s) is longer than the hard one ({hard} s)")
+    at_a_time, children = _staff(kind, _concurrency(concurrency or conf.worker_concurrency),
+                                 processes or conf.worker_processes, autoscale)
     return WorkerOptions(
         hostname=proc.node_name(hostname),
         queues=tuple(queues or app.select_queues()),
-        concurrency=children,
-        pool=kind,
+        concurrency=at_a_time,
+        children=children,
+        most_children=autoscale[0] if autoscale else children + (0 if kind.threads or kind.live is None else SPARE),
+        kind=kind,
+        start_method=_start_method(kind, start_method or conf.worker_pool_start_method,
+                                   is_given=bool(start_method or _own(conf, "worker_pool_start_method"))),
+        autoscale=autoscale,
+        patience_s=float(conf.worker_proc_alive_timeout or 4.0),
         time_limit=hard or None,
         soft_time_limit=soft or None,
         max_tasks_per_child=max_tasks_per_child or conf.worker_max_tasks_per_child or 0,
@@ -76,9 +92,72 @@ def complete(app: Any, *, hostname: str | None, queues: Sequence[str] | None, co
     )
 
 
-def cpus() -> int:
-    """Return how many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _concurrency(given: Any) -> int | None:
+    if given is None:
+        return None
+    if given == "auto":
+        return proc.cpus()
+    if not isinstance(given, int) or given < 1:
+        raise ConfigError(f"worker_concurrency is {given!r}; give a number from 1, 'auto', or leave it out")
+    return given
+
+
+def _staff(kind: Kind, concurrency: int | None, processes: int | None, autoscale: tuple[int, int] | None,
+           ) -> tuple[int, int]:
+    """Return (tasks at a time in a child, children at the start)."""
+    if autoscale is not None:
+        most, least = autoscale
+        if not 1 <= least <= most:
+            raise ConfigError(f"autoscale is {most},{least}; give the most children and then the fewest, from 1")
+        _refuse(kind, "autoscale", "autoscale")
+    if processes is not None:
+        _refuse(kind, "processes", "worker_processes")
+        if processes < 1:
+            raise ConfigError(f"worker_processes is {processes!r}; give a number of children from 1")
+        if autoscale is not None:
+            raise ConfigError("worker_processes and autoscale both say how many children there are; leave one out")
+    if kind.is_together:
+        return concurrency or kind.usual, autoscale[1] if autoscale else processes or 1
+    if processes is not None and concurrency is not None and processes != concurrency:
+        raise ConfigError(f"the pool {kind.name!r} runs one task at a time in a child: worker_concurrency"
+                          f" ({concurrency}) and worker_processes ({processes}) are the same there; leave one out")
+    if kind.live is None:
+        return 1, 1
+    return 1, autoscale[1] if autoscale else processes or concurrency or proc.cpus()
+
+
+def _start_method(kind: Kind, wanted: str, *, is_given: bool) -> str:
+    if wanted not in START_METHODS:
+        raise ConfigError(f"worker_pool_start_method is {wanted!r}; it is one of {', '.join(START_METHODS)}")
+    if wanted in kind.start_methods:
+        return wanted
+    if is_given:
+        raise ConfigError(f"worker_pool_start_method is {wanted!r}, which the pool {kind.name!r} cannot have; it has "
+                          f"{', '.join(kind.start_methods)}")
+    return kind.start_methods[0]
+
+
+def _refuse(kind: Kind, feature: str, name: str) -> None:
+    if feature not in kind.can:
+        raise ConfigError(f"{name} is set, and the pool {kind.name!r} has no such thing")
+
+
+def warnings(told: WorkerOptions, tasks: Sequence[Any]) -> list[str]:
+    """Say what the settings ask for and the kind of pool cannot do, one sentence each. *tasks* are `Traits`."""
+    found = []
+    for feature in ("time_limit", "soft_time_limit", "max_tasks_per_child", "max_memory_per_child"):
+        if feature in told.kind.can:
+            continue
+        if getattr(told, feature):
+            found.append(f"{feature} has no effect in the pool {told.kind.name!r}")
+        names = [task.name for task in tasks if getattr(task, feature, None)]
+        if names and not getattr(told, feature):
+            found.append(f"{feature} of {', '.join(names)} has no effect in the pool {told.kind.name!r}")
+    for feature, is_one in (("functions", lambda task: not task.is_async), ("coroutines", lambda task: task.is_async)):
+        names = [task.name for task in tasks if is_one(task) and not task.name.startswith("celery.")]
+        if names and feature not in told.kind.can:
+            found.append(f"the pool {told.kind.name!r} cannot run {kinds.FEATURES[feature]}: {', '.join(names)}")
+    return found
 
 
 def _own(conf: Any, name: str) -> Any:

@@ -9,12 +9,18 @@ from typing import Any
 
 from fastq._ext.ring import Ring
 from fastq.control.mailbox import Revoked
-from fastq.pool.prefork import Prefork
+from fastq.pool.children import Children
+from fastq.worker.decide import Decider
 from fastq.worker.options import WorkerOptions
 from fastq.worker.rate import Rates
 from fastq.worker.revocation import Revocations
 from fastq.worker.settle import Settler
 from fastq.worker.shutdown import StopWish
+from fastq.worker.staff import Staff
+
+
+def _forget(revoked: list[Revoked]) -> None:
+    """Keep nothing: there is no mailbox yet."""
 
 
 @dataclass
@@ -26,14 +32,24 @@ class Panel:
     tasks: Sequence[Any]
     ring: Ring
     settler: Settler
-    children: Prefork | None
+    decider: Decider
+    staff: Staff | None
     revocations: Revocations
     rates: Rates
     wish: StopWish
-    keep: Callable[[list[Revoked]], None]
-    take_back: Callable[[], object]
-    """Gives back what has not started, so that it is decided about once more."""
+    keep: Callable[[list[Revoked]], object] = _forget
+    """Has the broker keep revocations; the mailbox puts itself here."""
     started_at: float = field(default_factory=time.time)
+
+    @property
+    def children(self) -> Children | None:
+        """Its children; a solo worker has none."""
+        return self.staff.children if self.staff is not None else None
+
+    def take_back(self) -> None:
+        """Give back what has not started, so that it is decided about once more."""
+        self.decider.soon.give_back(self.settler.endings)
+        self.settler.take_back()
 
     @property
     def node(self) -> str:

@@ -49,6 +49,15 @@ class Prefetch:
         ahead = int(LOOKAHEAD_S / self._mean_s) if self._mean_s > 0 else self.most
         self.size = min(self.most, self.children * (1 + ahead))
 
+    def resize(self, children: int) -> None:
+        """Work for another number of children from now on."""
+        if self._fixed is not None:
+            self._fixed = self._fixed // self.children * children
+            self.size = min(self.most, self._fixed)
+        self.children = children
+        self.most = max(self.most, children)
+        self.size = max(self.size, min(self.most, children))
+
     def limit(self, most: int) -> None:
         """Never hold more than *most* from now on."""
         self.most = min(self.most, most)

@@ -31,6 +31,7 @@ class Remote:
                  accept: Iterable[str], serializer: str) -> None:
         self._connect = connect
         self._panel = panel
+        panel.keep = self.keep
         self._poller = poller
         self._accept = tuple(accept)
         self._serializer = serializer

@@ -37,7 +37,7 @@ class Settler:
         self._verdicts = verdicts
         self._max_deaths = max_deaths
         self._expiry = expiry
-        self._condemned: dict[int, tuple[int, float | str]] = {}
+        self._condemned: dict[int, dict[int, float | str]] = {}
         self.orphans = Orphans(ring, self._rename)
         self.endings = Endings()
         self.finished = 0
@@ -104,31 +104,31 @@ class Settler:
 
         *why* is the hard limit that it is over, or who wants it to end.
         """
-        known = self._condemned.get(child)
-        self._condemned[child] = tag, why
-        return known != (tag, why)
+        tags = self._condemned.setdefault(child, {})
+        is_known = tags.get(tag) == why
+        tags[tag] = why
+        return not is_known
 
     def _rename(self, old: int, new: int) -> None:
-        for child, (tag, why) in self._condemned.items():
-            if tag == old:
-                self._condemned[child] = new, why
+        for tags in self._condemned.values():
+            if old in tags:
+                tags[new] = tags.pop(old)
 
     def bury(self, child: int, cause: str) -> int:
         """End what a dead child ran; returns how many runs were lost."""
         lost = self._ring.bury(child)
-        condemned, why = self._condemned.pop(child, (None, None))
+        condemned = self._condemned.pop(child, None)
         for row in lost:
+            why = None if condemned is None else condemned.get(row[0])
             if row[3]:
                 logger.error("What follows from the end of message %d was cut off: %s", row[0], cause)
                 self._conclude(row)
-            elif condemned is None:
-                self._lose(row, cause)
-            elif condemned == row[0] and isinstance(why, str):
+            elif isinstance(why, str):
                 self._terminate(row, why)
-            elif condemned == row[0]:
-                self._lose(row, cause, why)  # type: ignore[arg-type]
+            elif condemned is None or why is not None:
+                self._lose(row, cause, why)
             else:
-                # The one over its limit ended just before the kill, and this one had begun: not its fault.
+                # It ran beside the one over its limit, or began when that had ended just before the kill.
                 self._let_go(row, cause)
         self.collect()
         points.reach("buried")

@@ -15,11 +15,14 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from types import FrameType
 from typing import Any
+
+from fastq import signals
 
 logger = logging.getLogger("celery.worker")
 
@@ -92,6 +95,47 @@ class StopWish:
         os.write(2, f"\nworker: {name.name}: {how.name.lower()} shutdown"
                     f"{' (again for a cold one)' if name is signal.SIGINT and how is Stop.WARM else ''}\n".encode())
         self.ask(how)
+
+
+class Grace:
+    """The *seconds* that a soft stop gives to what runs; then it is a cold one."""
+
+    def __init__(self, wish: StopWish, seconds: float) -> None:
+        self._wish = wish
+        self._seconds = seconds
+        self._until: float | None = None
+
+    def look(self) -> None:
+        """Begin to count, or end it when the time is over."""
+        now = time.monotonic()
+        if self._until is None:
+            self._until = now + self._seconds
+            logger.warning("Soft shutdown: what runs has %g s to end", self._seconds)
+        elif now >= self._until:
+            self._wish.ask(Stop.COLD)
+
+    @property
+    def left_s(self) -> float | None:
+        """The seconds that are left; None: nothing is counted."""
+        return None if self._until is None else max(0.0, self._until - time.monotonic())
+
+
+class Notice:
+    """Says once that the worker *hostname* stops: to the log, and to those who listen."""
+
+    def __init__(self, wish: StopWish, hostname: str) -> None:
+        self._wish = wish
+        self._hostname = hostname
+        self._is_told = False
+
+    def tell(self) -> None:
+        """Say it, unless that was done."""
+        if not self._is_told:
+            self._is_told = True
+            now = self._wish.now
+            logger.info("%s: %s shutdown (%s)", self._hostname, now.name.lower(), self._wish.signal or "asked for")
+            signals.worker_shutting_down.send(sender=self._hostname, sig=self._wish.signal, how=now.name.title(),
+                                              exitcode=now.exit_code)
 
 
 def _remapped(name: signal.Signals) -> signal.Signals:

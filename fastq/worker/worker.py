@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,9 +15,8 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-from fastq import log, proc, signals
+from fastq import proc, signals
 from fastq._ext.execute import Executor
-from fastq._ext.ring import Ring, ring_size
 from fastq.app.results import Expiry
 from fastq.exceptions import (
     BrokerGone,
@@ -30,24 +28,22 @@ from fastq.exceptions import (
     TransportError,
 )
 from fastq.net.meanwhile import meanwhile
-from fastq.pool.prefork import Ended, Prefork
-from fastq.pool.shared import SLOT_BYTES, SLOTS, Spill, shared_block, wake_pair
 from fastq.transport.base import Transport
-from fastq.types import Result
-from fastq.worker import child, options, outcome
+from fastq.worker import child, logs, options
 from fastq.worker.attempts import Attempts
 from fastq.worker.consumer import Consumer
 from fastq.worker.decide import Decider, again
 from fastq.worker.join import Joiner
-from fastq.worker.limits import TimeLimits
 from fastq.worker.loop import Sleeper
 from fastq.worker.panel import Panel
 from fastq.worker.prefetch import Prefetch
 from fastq.worker.rate import Rates
 from fastq.worker.remote import Remote
 from fastq.worker.revocation import Revocations
+from fastq.worker.room import Room
 from fastq.worker.settle import Settler
-from fastq.worker.shutdown import Stop, StopWish
+from fastq.worker.shutdown import Grace, Notice, Stop, StopWish
+from fastq.worker.staff import Staff, starter
 from fastq.worker.tell import logs_tasks
 from fastq.worker.verdict import Verdicts
 
@@ -75,10 +71,11 @@ class Worker:
 
     def __init__(
         self, app: Any, *, hostname: str | None = None, queues: Sequence[str] | None = None,
-        concurrency: int | None = None, pool: str | None = None, loglevel: int | str | None = None,
+        concurrency: int | str | None = None, pool: str | None = None, loglevel: int | str | None = None,
         logfile: str | None = None, pidfile: str | None = None, time_limit: float | None = None,
         soft_time_limit: float | None = None, max_tasks_per_child: int | None = None,
-        max_memory_per_child: int | None = None, quiet: bool = False, log_format: str | None = None,
+        max_memory_per_child: int | None = None, processes: int | None = None, start_method: str | None = None,
+        autoscale: tuple[int, int] | None = None, quiet: bool = False, log_format: str | None = None,
     ) -> None:
         self.app = app
         signals.celeryd_init.send(sender=proc.node_name(hostname), instance=self, conf=app.conf, options={
@@ -86,10 +83,13 @@ class Worker:
         self.options = options.complete(
             app, hostname=hostname, queues=queues, concurrency=concurrency, pool=pool, time_limit=time_limit,
             soft_time_limit=soft_time_limit, max_tasks_per_child=max_tasks_per_child,
-            max_memory_per_child=max_memory_per_child)
+            max_memory_per_child=max_memory_per_child, processes=processes, start_method=start_method,
+            autoscale=autoscale)
         self.quiet = quiet
         self._loglevel, self._logfile, self._pidfile, self._log_format = loglevel, logfile, pidfile, log_format
         self.wish = StopWish(has_grace=self.options.soft_stop_s > 0)
+        self._grace = Grace(self.wish, self.options.soft_stop_s)
+        self._notice = Notice(self.wish, self.hostname)
         self._shutdown: list[Callable[[], object]] = []
         signals.celeryd_after_setup.send(sender=self.hostname, instance=self, conf=app.conf)
 
@@ -105,13 +105,13 @@ class Worker:
 
     @property
     def concurrency(self) -> int:
-        """How many children it has."""
-        return self.options.concurrency
+        """How many tasks it runs at a time; with autoscale, at the start."""
+        return self.options.concurrency * self.options.children
 
     @property
     def pool(self) -> str:
         """The kind of its pool."""
-        return self.options.pool
+        return self.options.kind.name
 
     def stop(self, how: Stop = Stop.WARM) -> None:
         """Ask the worker to stop; safe from any thread."""
@@ -123,7 +123,8 @@ class Worker:
         """Boot, work, shut down; returns the exit code: 0 after a warm shutdown."""
         is_main = threading.current_thread() is threading.main_thread()
         with proc.Pidfile(self._pidfile) if self._pidfile else nullcontext():
-            self._set_up_logging()
+            self.wish.is_silent = self._log_format == "json"
+            logs.set_up(self.app, self.hostname, self._loglevel, self._logfile, as_json=self.wish.is_silent)
             with self.wish.signals() if is_main else nullcontext():
                 try:
                     self._boot()
@@ -155,7 +156,7 @@ class Worker:
         signals.worker_ready.send(sender=self)
 
     def _shut_down(self) -> None:
-        self._tell_stop()
+        self._notice.tell()
         for step in reversed(self._shutdown):
             try:
                 step()
@@ -167,37 +168,20 @@ class Worker:
 
     # -- boot ----------------------------------------------------------------------------------
 
-    def _set_up_logging(self) -> None:
-        conf = self.app.conf
-        self.wish.is_silent = self._log_format == "json"
-        logfile = proc.expand_node(self._logfile, self.hostname) if self._logfile else None
-        ours = log.setup(
-            self._loglevel, logfile, format=conf.worker_log_format, task_format=conf.worker_task_log_format,
-            datefmt=conf.worker_log_datefmt, task_datefmt=conf.worker_task_log_datefmt,
-            colorize=conf.worker_log_color, hijack_root=bool(conf.worker_hijack_root_logger),
-            as_json=self._log_format == "json")
-        if ours and conf.worker_redirect_stdouts:
-            log.redirect_stdouts(conf.worker_redirect_stdouts_level)
-
     def _load_tasks(self) -> None:
         self.app.import_tasks()
         self._tasks = [self.app.tasks[name] for name in sorted(self.app.tasks)]
         self._traits = {task.name: task.traits for task in self._tasks}
         self._codec = self.app.result_codec if self.app.result_url else None
+        for warning in options.warnings(self.options, list(self._traits.values())):
+            logger.warning("%s", warning)
 
     def _make_ring(self) -> None:
         told = self.options
-        self._rows = [outcome.endings(outcome.rules_of(traits)) for traits in self._traits.values()]
-        table = [(name.encode(), row, not traits.acks_late, traits.time_limit or told.time_limit,
-                  traits.soft_time_limit or told.soft_time_limit)
-                 for (name, traits), row in zip(self._traits.items(), self._rows, strict=True)]
-        self._memory = shared_block(ring_size(SLOTS, SLOT_BYTES, told.concurrency))
-        self._spill = Spill()
-        self._ring = Ring(self._memory, slots=SLOTS, slot_bytes=SLOT_BYTES, children=told.concurrency, tasks=table,
-                          spill=self._spill.put, unspill=Spill.drop, max_deaths=told.max_deaths)
-        self._wake_in, self._wake_out = wake_pair()
+        self._room = Room(told, self._traits)
+        self._ring = self._room.ring
         self._verdicts = Verdicts(self._codec, self._traits, self.hostname, told.result_expiry, self.app.tasks)
-        self._settler = Settler(self._ring, self._rows, self._verdicts, max_deaths=told.max_deaths,
+        self._settler = Settler(self._ring, self._room.rows, self._verdicts, max_deaths=told.max_deaths,
                                 expiry=told.result_expiry)
         self._revocations = Revocations(self._ring)
         self._rates = Rates(self._ring, list(self._traits), is_off=bool(self.app.conf.worker_disable_rate_limits))
@@ -205,37 +189,34 @@ class Worker:
             self._rates.set(name, traits.rate_limit)
         self._decider = Decider(self._ring, self._verdicts, told.max_deaths, self._settler.orphans, self._revocations,
                                 self._rates)
-        self._prefetch = Prefetch(told.concurrency, SLOTS, told.prefetch_multiplier)
-        self._sleeper = Sleeper(self._ring, self._wake_in)
+        self._prefetch = Prefetch(self.concurrency, self._room.slots, told.prefetch_multiplier)
+        self._sleeper = Sleeper(self._ring, self._room.wake_in)
         self.wish.on_wish(self._sleeper.wake)
 
     def _start_children(self) -> None:
-        told = self.options
+        told, room = self.options, self._room
         spec = child.ChildSpec(
-            app=self.app, tasks=self._tasks, ring=self._memory, wake_fd=self._wake_out, hostname=self.hostname,
-            codec=self._codec, accept=self.app.conf.accept_content, spill=self._spill, parent_pid=os.getpid(),
-            store_now=self._store_now if self._codec else None, max_tasks=told.max_tasks_per_child,
-            max_memory_kib=told.max_memory_per_child)
-        self._children: Prefork | None = None
+            app=self.app, tasks=self._tasks, ring=room.memory, wake_fd=room.wake_out, hostname=self.hostname,
+            codec=self._codec, accept=self.app.conf.accept_content, spill=room.spill, parent_pid=os.getpid(),
+            store_now=child.store_now(self.app, told.result_expiry) if self._codec else None,
+            max_tasks=told.max_tasks_per_child, max_memory_kib=told.max_memory_per_child, kind=told.kind,
+            concurrency=told.concurrency, bells=room.bells, trial=room.trial)
+        self._staff: Staff | None = None
         self._solo: Executor | None = None
-        if told.pool == "solo":
+        if told.kind.live is None:
             self._solo = child.make_executor(spec, 0)
+            child.be_current(self._solo)
             signals.worker_process_init.send(sender=self.hostname)
-            self._limits = None
             return
-        self._children = Prefork(told.concurrency, lambda index: child.main(spec, index))
-        self._limits = TimeLimits(self._ring, self._children, self._settler, list(self._traits))
-        self._children.watch(self._sleeper.poller)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self._children.start()
-
-    def _store_now(self, task_id: str, state: str, meta: bytes, reply_to: str | None) -> None:
-        self.app.backend.put([Result(task_id, state, meta, self.options.result_expiry.at(state), reply_to)])
+        begin = starter(told, spec, room.memory_fd, loglevel=self._loglevel, logfile=self._logfile,
+                        logs_json=self.wish.is_silent)
+        self._staff = Staff(told, begin, self._ring, self._settler, self._sleeper, list(self._traits),
+                            lambda children: self._prefetch.resize(children * told.concurrency))
+        self._staff.start()
 
     def _open_broker(self) -> None:
         self._transport: Transport = self.app.open_transport(
-            for_worker=True, death_limit=self.options.max_deaths, children=self.options.concurrency)
+            for_worker=True, death_limit=self.options.max_deaths, children=self.concurrency)
         store = self.app.store_beside(self._transport)
         joiner = Joiner(lambda: self.app.backend, Expiry.of_chords(self.app.conf)) if self._codec else None
         self._consumer = Consumer(self._transport, self._ring, self._settler, self._decider, self._prefetch, store,
@@ -249,17 +230,11 @@ class Worker:
 
     def _open_mailbox(self) -> None:
         self._remote: Remote | None = None
-        if not (self.app.conf.worker_enable_remote_control and self.app.can_be_controlled):
-            return
-        panel = Panel(self.app, self.options, self._tasks, self._ring, self._settler, self._children, self._revocations,
-                      self._rates, self.wish, lambda revoked: self._remote.keep(revoked) if self._remote else None,
-                      self._take_back)
-        self._remote = Remote(partial(self.app.open_mailbox, for_worker=True), panel, self._sleeper.poller,
-                              accept=self.app.conf.accept_content, serializer=self.app.conf.task_serializer)
-
-    def _take_back(self) -> None:
-        self._decider.soon.give_back(self._settler.endings)
-        self._settler.take_back()
+        if self.app.conf.worker_enable_remote_control and self.app.can_be_controlled:
+            panel = Panel(self.app, self.options, self._tasks, self._ring, self._settler, self._decider, self._staff,
+                          self._revocations, self._rates, self.wish)
+            self._remote = Remote(partial(self.app.open_mailbox, for_worker=True), panel, self._sleeper.poller,
+                                  accept=self.app.conf.accept_content, serializer=self.app.conf.task_serializer)
 
     def _leave_mailbox(self) -> None:
         if self._remote is not None:
@@ -267,9 +242,9 @@ class Worker:
 
     def _reach_broker(self) -> None:
         """Wait for the broker for as long as it takes. Raises BrokerRefused when it does not want us."""
-        with meanwhile(self._tend):
+        with meanwhile(self._watch_over):
             while not self._try_attach(is_boot=True) and self.wish.now is Stop.NOT:
-                self._replace_children()
+                self._tend()
                 self._sleeper.pause(self._attempts.wait_s)
 
     def _try_attach(self, *, is_boot: bool = False) -> bool:
@@ -315,11 +290,9 @@ class Worker:
 
     # -- work ----------------------------------------------------------------------------------
 
-    def _tend(self, is_opening: bool) -> None:
+    def _watch_over(self, is_opening: bool) -> None:
         """Do what cannot wait for a broker that does not answer. Raises TransportError when that is not worth it."""
-        if self._limits:
-            self._limits.enforce()
-        self._replace_children()
+        self._tend()
         # What stands is not given up in the middle of a word: all that is held there would come twice.
         if (is_opening or self._is_attaching) and self._has_to_go:
             raise TransportError("the broker did not answer yet, and is not waited for: the worker stops")
@@ -332,7 +305,7 @@ class Worker:
         return self.wish.now is not Stop.NOT and (not self._consumer.closing or self._is_done())
 
     def _work(self) -> None:
-        with meanwhile(self._tend):
+        with meanwhile(self._watch_over):
             self._loop()
 
     def _loop(self) -> None:
@@ -361,10 +334,11 @@ class Worker:
             if self._is_done():
                 return
         now = time.monotonic()
-        if now >= self._reap_at:
+        if now >= self._reap_at or self._is_cut_off:
             self._reap_at = now + REAP_S
-            self._replace_children()
-        due = self._limits.enforce() if self._limits else None
+            due = self._tend()
+        else:
+            due = self._staff.enforce() if self._staff else None
         if self._is_cut_off and (self._is_done() or not self._try_attach()):
             self._bide(due)
             return
@@ -393,36 +367,14 @@ class Worker:
     def _begin_stop(self) -> None:
         """Once, at the wish for a warm or soft stop: fetch nothing more, and hand back what has not started."""
         if self.wish.now is Stop.SOFT:
-            self._end_grace()
+            self._grace.look()
         if self.wish.now in (Stop.WARM, Stop.SOFT) and not self._consumer.closing:
-            self._tell_stop()
+            self._notice.tell()
             self._consumer.closing = True
             self._decider.soon.give_back(self._settler.endings)
             self._consumer.hand_back(now=True)
             # A turn, even if nothing goes back: a broker that waits to push would do so until it hears otherwise.
             self._consumer.wake()
-
-    def _end_grace(self) -> None:
-        """Make a soft stop a cold one when its time is over."""
-        now = time.monotonic()
-        if self._grace_at is None:
-            self._grace_at = now + self.options.soft_stop_s
-            logger.warning("Soft shutdown: what runs has %g s to end", self.options.soft_stop_s)
-        elif now >= self._grace_at:
-            self.wish.ask(Stop.COLD)
-
-    def _grace_s(self) -> float | None:
-        return None if self._grace_at is None else max(0.0, self._grace_at - time.monotonic())
-    def _tell_stop(self) -> None:
-        """Send the signal of the beginning of the end, once."""
-        if not self._has_told_stop:
-            self._has_told_stop = True
-            now = self.wish.now
-            logger.info("%s: %s shutdown (%s)", self.hostname, now.name.lower(), self.wish.signal or "asked for")
-            signals.worker_shutting_down.send(sender=self.hostname, sig=self.wish.signal, how=now.name.title(),
-                                              exitcode=now.exit_code)
-
-    _has_told_stop = False
 
     def _bide(self, due: float | None) -> None:
         """Go on without a broker until it is time to look for it again: runs end, limits hold, children come and go."""
@@ -432,7 +384,7 @@ class Worker:
         self._reap_at = 0.0
         if not self._is_done():
             parting_s = None if self._parting_at is None else max(0.0, self._parting_at - time.monotonic())
-            waits = (due, parting_s, self._grace_s(), self._attempts.wait_s)
+            waits = (due, parting_s, self._grace.left_s, self._attempts.wait_s)
             self._sleeper.sleep(min(wait for wait in waits if wait is not None))
 
     def _rest(self, due: float | None) -> None:
@@ -440,13 +392,11 @@ class Worker:
             return
         self._reap_at = 0.0
         waits = [IDLE_S, self._keep_at - time.monotonic()]
-        waits += [wait for wait in (due, self._grace_s(), self._decider.soon.due_in) if wait is not None]
+        waits += [wait for wait in (due, self._grace.left_s, self._decider.soon.due_in) if wait is not None]
         # Before the broker is told anything that can wait: it would take the processor.
         if min(waits) > 0 and self._consumer.linger():
             return
-        armed = self._consumer.arm()
-        if armed is not None:
-            waits.append(armed)
+        waits += [wait for wait in (self._tend(), self._consumer.arm()) if wait is not None]
         if self._ring.waiting or self._consumer.is_ahead:
             waits.append(0.05)      # un-started work may have to go back
         if min(waits) > 0 and self._sleeper.sleep(min(waits)):
@@ -462,19 +412,12 @@ class Worker:
             if self._transport.keep():
                 self._consumer.wake()
 
-    def _replace_children(self) -> None:
-        if self._children is None:
-            return
-        for ended in self._children.reap():
-            # Its tasks may have killed it; only one that never came as far as its loop has failed to start.
-            was_up = self._ring.is_up(ended.index)
-            self._bury(ended)
-            self._children.replace(ended, was_up=was_up)
-
-    def _bury(self, ended: Ended) -> None:
-        lost = self._settler.bury(ended.index, str(ended))
-        if lost or not ended.expected:
-            logger.error("%s%s", ended, f"; it ran {lost} task{'s' if lost > 1 else ''}" if lost else "")
+    def _tend(self) -> float | None:
+        """Look after the children and their time limits; returns the seconds until there is more to do, or None."""
+        if self._staff is None:
+            return None
+        dues = [due for due in (self._staff.tend(), self._staff.enforce()) if due is not None]
+        return max(0.0, min(dues)) if dues else None
 
     _pause_s = RETRY_FIRST_S
     _reap_at = 0.0
@@ -483,8 +426,6 @@ class Worker:
     """The broker has given our deliveries to others, or never knew us; attach before anything else."""
     _parting_at: float | None = None
     """When a worker that stops waits no longer for a broker that is away."""
-    _grace_at: float | None = None
-    """When a soft stop becomes a cold one."""
 
     def _cut_off(self, error: ConnectionLost) -> None:
         """The connection broke and this worker did not: what runs goes on, and is known again when it comes back."""
@@ -507,12 +448,10 @@ class Worker:
         self._sleeper.hear(-1)
         _, early = self._ring.take_back()
         self._decider.soon.forget()
-        if self._children is not None:
+        if self._staff is not None:
             late = {index for index, row, *_ in self._ring.running() if self._tasks[row].traits.acks_late}
-            self._children.kill(late)
-            for index in late:
-                self._settler.let_go(index, "the lease of its worker was lost")
-            self._children.start()
+            self._staff.kill(late, "the lease of its worker was lost")
+            self._staff.children.start()
         self._settler.collect()
         self._settler.take()
         self._settler.conclude(early=True)
@@ -522,18 +461,15 @@ class Worker:
 
     def _stop_children(self) -> None:
         self._ring.stop()
-        if self._children is None:
+        if self._staff is None:
             return
         deadline = time.monotonic() + CHILD_EXIT_S
-        while len(self._children) and self.wish.now < Stop.COLD and time.monotonic() < deadline:
-            for ended in self._children.reap():
-                self._settler.bury(ended.index, str(ended))
-            if len(self._children):
+        while len(self._staff) and self.wish.now < Stop.COLD and time.monotonic() < deadline:
+            self._staff.reap()
+            if len(self._staff):
                 self._sleeper.poller.select(0.05)
-        if len(self._children):
-            self._children.kill(range(self.concurrency))
-            for index in range(self.concurrency):
-                self._settler.let_go(index, "the worker was stopped while it ran")
+        if len(self._staff):
+            self._staff.kill_all("the worker was stopped while it ran")
             self._settler.take_back()
         self._settler.conclude()
 
@@ -552,7 +488,5 @@ class Worker:
             self._transport.close()
 
     def _free_ring(self) -> None:
-        self._spill.close()
         self._sleeper.close()
-        for fd in {self._wake_in, self._wake_out}:
-            os.close(fd)
+        self._room.free()

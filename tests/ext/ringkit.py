@@ -95,14 +95,15 @@ class Kit:
 
     def __init__(self, folder: Path, functions: dict[str, Callable[..., Any]], *, slots: int = 8,
                  slot_bytes: int = 1024, children: int = 2, early: Iterable[str] = (), traits: int = PLAIN,
-                 max_deaths: int = 3, limits: tuple[float | None, float | None] = (None, None)) -> None:
-        self.memory = mmap.mmap(-1, ring_size(slots, slot_bytes, children))
+                 max_deaths: int = 3, limits: tuple[float | None, float | None] = (None, None), seats: int = 1,
+                 grace_s: float = 0.0, bells: Iterable[int] = ()) -> None:
+        self.memory = mmap.mmap(-1, ring_size(slots, slot_bytes, children * seats))
         self.files = Files(folder)
         self.slow = Slow(self.files)
         self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK)
         self.ring = Ring(
             self.memory, slots=slots, slot_bytes=slot_bytes, children=children, spill=self.files.put,
-            unspill=self.files.drop, max_deaths=max_deaths,
+            unspill=self.files.drop, max_deaths=max_deaths, seats=seats, grace_s=grace_s, wake_fds=list(bells) or None,
             tasks=[(name.encode(), ENDINGS, name in early, *limits) for name in functions],
         )
         self.executors = [
@@ -110,7 +111,7 @@ class Kit:
                      entries=[(call, call, traits) for call in functions.values()],
                      decode=msgspec.json.Decoder().decode, encode_success=lambda task_id, value: b'"%d"' % value,
                      slow=self.slow, wake_fd=self.wake_fd)
-            for child in range(children)
+            for child in range(children * seats)
         ]
 
     def put(self, *rows: tuple[int, int, bytes], queue: bytes = b"q") -> list[Any]:

@@ -177,7 +177,7 @@ def test_limits_are_told_once_each_and_the_next_one_is_known(kits: Callable[...,
     kit.put((1, 0, message()))
     assert kit.ring.limited == 1
     kit.executors[0].run_ready()
-    assert reports[0] == ([(0, True, 0, 1, 1e-9)], None)
+    assert reports[0] == ([(0, 3, 0, 1, 1e-9)], None)
     kit.ring.drain()
     assert kit.ring.limited == 0
 

@@ -8,9 +8,10 @@ import sys
 from tests.fault.account import run
 from tests.fault.outages import ON_RABBITMQ
 from tests.fault.outages_redis import ON_REDIS
+from tests.fault.pools import ON_POOLS
 from tests.fault.rounds import ROUNDS
 
-BROKERS = {"sqlite": ROUNDS, "rabbitmq": ON_RABBITMQ, "redis": ON_REDIS}
+BROKERS = {"sqlite": ROUNDS, "rabbitmq": ON_RABBITMQ, "redis": ON_REDIS, "pools": ON_POOLS}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
@@ -18,7 +19,8 @@ if __name__ == "__main__":
         description="Kill, stop and end things under load, and count what was lost and what ran twice.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="only rounds whose names contain this")
     parser.add_argument("--seed", type=int, help="strike at the moments of an earlier run")
-    parser.add_argument("--broker", choices=sorted(BROKERS), help="only rounds on this; without, on every one")
+    parser.add_argument("--broker", choices=sorted(BROKERS),
+                        help="only rounds on this, or those of every kind of pool; without, all")
     told = parser.parse_args()
     rounds = BROKERS[told.broker] if told.broker else [round_ for group in BROKERS.values() for round_ in group]
     picked = [round_ for round_ in rounds if not told.names or any(name in round_.name for name in told.names)]

@@ -61,6 +61,8 @@ class Crew:
     tasks: int
     lease_s: float = 30.0
     children: int = 2
+    """Tasks that a worker runs at a time."""
+    pool: str = "prefork"
     environments: list[dict[str, str]] = field(default_factory=list)
     """What the workers to come get into their environment, one each; the later ones get nothing."""
     producer_environments: list[dict[str, str]] = field(default_factory=list)
@@ -91,7 +93,7 @@ class Crew:
     def start_worker(self) -> Member:
         """Start one more worker."""
         more = self.environments.pop(0) if self.environments else {}
-        member = self._start("worker", [str(self.children), f"w{self._made}@fault"], more)
+        member = self._start("worker", [str(self.children), f"w{self._made}@fault", self.pool], more)
         self.workers.append(member)
         self.bosses.add(member.pid)
         return member

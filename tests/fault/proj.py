@@ -5,18 +5,25 @@ What a task does follows from its number: see `send`, and `tests.fault.plan` for
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import time
 from typing import Any
 
-from fastq import Fastq
+from fastq import Fastq, signals
 from tests.fault.history import FINISH, LINKED, RETRY, START, Journal
 from tests.fault.plan import KINDS
 
 app = Fastq("fault", broker=os.environ["FAULT_BROKER"], **json.loads(os.environ["FAULT_SETTINGS"]))
 journal = Journal(os.environ["FAULT_JOURNAL"])
+
+
+@signals.worker_process_init.connect
+def know_boss(**_: Any) -> None:
+    """A child that is not forked knows its supervisor only now."""
+    journal.boss = os.getppid()
 
 
 @app.task(ignore_result=True)
@@ -36,6 +43,13 @@ def answer(number: int) -> int:
 def slow(number: int) -> None:
     journal.write(START, f"{number}.0")
     time.sleep(0.002)
+    journal.write(FINISH, f"{number}.0")
+
+
+@app.task(ignore_result=True)
+async def waiting(number: int) -> None:
+    journal.write(START, f"{number}.0")
+    await asyncio.sleep(0.002)
     journal.write(FINISH, f"{number}.0")
 
 
@@ -95,7 +109,7 @@ def send(number: int) -> None:
     elif kind < 12:
         answer.delay(number)
     elif kind == 12:
-        slow.delay(number)
+        (slow if number % (2 * KINDS) == kind else waiting).delay(number)
     elif kind == 13:
         again.delay(number)
     elif kind == 14:

@@ -49,6 +49,7 @@ class Round:
     on_redis: bool = False
     is_proxied: bool = False
     heartbeat_s: float = 10.0
+    pool: str = "prefork"
 
 
 @dataclass
@@ -76,6 +77,7 @@ def play(round_: Round, folder: Path, seed: int, tell: Callable[[str], None] = l
     """Play one round in *folder*; *tell* is told how far it is."""
     began, chance = time.monotonic(), random.Random(f"{round_.name} {seed}")
     crew = Crew(folder, engine_of(round_, folder, server), round_.tasks, round_.lease_s,
+                pool=round_.pool, children=2 if round_.pool == "prefork" else 8,
                 environments=[{"FASTQ_KILL_AT": at} for at in round_.worker_env],
                 producer_environments=[{"FASTQ_KILL_AT": at} for at in round_.producer_env])
     verdict, faults = Verdict(), list[str]()

@@ -1,4 +1,4 @@
-"""A worker of a fault round, as a program: ``python -m tests.fault.worker CHILDREN NAME``.
+"""A worker of a fault round, as a program: ``python -m tests.fault.worker CONCURRENCY NAME POOL``.
 
 What its supervisor says about dead children goes to the journal too; the round then sees to it that they are dead. So
 does what it says of workers whose lease is over, before anything of theirs runs again.
@@ -11,7 +11,7 @@ import os
 import re
 import sys
 
-from fastq.pool.prefork import Ended
+from fastq.pool.children import Ended
 from fastq.worker.worker import Worker
 from tests.fault.history import DIED, LAPSE
 from tests.fault.proj import app, journal
@@ -33,4 +33,4 @@ if __name__ == "__main__":
     for name in ("celery.worker", "fastq.transport"):
         logging.getLogger(name).addHandler(Obituary())
     node = sys.argv[2].replace("@", f".{os.getpid()}@")
-    sys.exit(Worker(app, concurrency=int(sys.argv[1]), hostname=node, loglevel="INFO").run())
+    sys.exit(Worker(app, concurrency=int(sys.argv[1]), hostname=node, pool=sys.argv[3], loglevel="INFO").run())

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastq.cli.call import command
-from fastq.cli.params import Children, Json, Level, Names, When, cpus
+from fastq.cli.params import Children, Json, Level, Names, When
+from fastq.proc import cpus
 
 LIST, OBJECT = Json(list, "'[1]'"), Json(dict, "'{}'")
 

@@ -87,6 +87,35 @@ def test_options_that_switch_off_what_is_not_there_are_taken(proj: Path, tmp_pat
         pass
 
 
+TURTLE = """
+from fastq.pool.kinds import Kind
+
+def live(crew):
+    executor = crew.executor(0)
+    while not executor.is_leaving:
+        executor.run(1)
+
+POOL = Kind("turtle", "turtles:live", can={"functions": "one at a time", "time_limit": "kills the child"})
+"""
+
+
+def test_a_pool_of_ones_own_runs_tasks_and_what_it_cannot_is_said(cli: Cli, proj: Path, tmp_path: Path):
+    (tmp_path / "turtles.py").write_text(TURTLE)
+    with running(tmp_path / "out", "-P", "turtles:POOL", "-c", "1", "--soft-time-limit", "5", "-l", "info"):
+        task_id = cli("-A", "proj", "call", "proj.add", "-a", "[2, 3]").out.strip()
+        assert cli("-A", "proj", "result", "--wait", "--timeout", "20", task_id).out == "5\n"
+    said = (tmp_path / "out").read_text()
+    assert "1 (turtle)" in said and "soft_time_limit has no effect in the pool 'turtle'" in said
+
+
+def test_a_pool_of_many_is_started_from_the_command_line(cli: Cli, proj: Path, tmp_path: Path):
+    words = ("-P", "asyncio", "-c", "5", "--processes", "2", "--pool-start-method", "spawn", "-l", "info")
+    with running(tmp_path / "out", *words):
+        task_id = cli("-A", "proj", "call", "proj.add", "-a", "[2, 3]").out.strip()
+        assert cli("-A", "proj", "result", "--wait", "--timeout", "20", task_id).out == "5\n"
+    assert "10 (asyncio)" in (tmp_path / "out").read_text()
+
+
 def test_in_the_background_it_logs_to_a_file_and_says_its_pid(cli: Cli, proj: Path, tmp_path: Path):
     ran = cli(*WORKER, "-D", "-c", "1", "-f", "worker.log", "--pidfile", "worker.pid", "-l", "info")
     pid = int((tmp_path / "worker.pid").read_text())
@@ -116,7 +145,12 @@ def test_an_option_whose_part_is_not_there_yet_is_refused_by_name(cli: Cli, proj
 
 
 @pytest.mark.parametrize("words, code, part", [
-    (["-P", "gevent"], 64, "the pool 'gevent' is not available yet; pools: prefork, solo"),
+    (["-P", "custom"], 64, "takes the pool from CELERY_CUSTOM_WORKER_POOL"),
+    (["-P", "solo", "--processes", "2"], 1, "worker_processes is set, and the pool 'solo' has no such thing"),
+    (["-P", "nowhere:POOL"], 1, "the pool 'nowhere:POOL' cannot be loaded"),
+    (["--autoscale", "many"], 64, "'many' is no range; write it like 10,3"),
+    (["--autoscale", "3,9"], 1, "autoscale is 3,9"),
+    (["--pool-start-method", "magic"], 64, "'magic' is not one of 'fork', 'spawn'"),
     (["-P", "prefrok"], 64, "no pool 'prefrok'; did you mean 'prefork'?"),
     (["-c", "0"], 64, "neither a number from 1 nor 'auto'"),
     (["-l", "inof"], 64, "did you mean 'INFO'?"),

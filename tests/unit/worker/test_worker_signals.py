@@ -66,7 +66,7 @@ def test_a_worker_sends_its_signals_in_order(make_project: Make) -> None:
         "celeryd_init@main sender=w@here conf=AppSettings instance=Worker options=dict",
         "celeryd_after_setup@main sender=w@here conf=AppSettings instance=Worker",
         "worker_init@main sender=Worker", "import_modules@main sender=Fastq",
-        "worker_before_create_process@main sender=Prefork", "worker_ready@main sender=Worker",
+        "worker_before_create_process@main sender=Children", "worker_ready@main sender=Worker",
         "worker_shutting_down@main sender=w@here exitcode=0 how=Warm sig=SIGTERM", "worker_shutdown@main sender=Worker",
     ]
     born, ended = [line for line in worker if "@child" in line]

@@ -1,0 +1,16 @@
+"""gevent: each run is a greenlet of its hub."""
+
+from __future__ import annotations
+
+import gevent
+import gevent.socket
+
+from fastq.pool.crew import Crew
+from fastq.pool.green import Hub, serve
+
+
+def live(crew: Crew) -> None:
+    """Run tasks until the child has to leave."""
+    serve(crew, Hub(
+        spawn=gevent.spawn, wait=gevent.socket.wait_read,
+        throw=lambda greenlet, error: greenlet.kill(error, block=False)))

@@ -1,0 +1,158 @@
+"""The children of one worker, of whatever kind: how many there are, how they are made, and who follows whom.
+
+Duties: 1. makes them by the start method of the worker; 2. replaces those that ended, once what they ran is settled;
+3. warns of those that do not come up; 4. grows and shrinks within the room that the ring has; 5. has one more child
+while something is on trial, in pools where others would share the blame for its next death.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+
+from fastq._ext.ring import Ring
+from fastq.exceptions import ConfigError
+from fastq.pool.children import Children, Ended
+from fastq.pool.start import by_fork, by_spawn
+from fastq.worker import child, spawned
+from fastq.worker.autoscale import Autoscaler
+from fastq.worker.child import ChildSpec
+from fastq.worker.limits import TimeLimits
+from fastq.worker.loop import Sleeper
+from fastq.worker.options import WorkerOptions
+from fastq.worker.settle import Settler
+from fastq.worker.spawned import Recipe
+
+logger = logging.getLogger("celery.worker")
+
+TRIAL_LOOK_S = 0.05
+TRIAL_IDLE_S = 30.0
+"""The child for trials leaves when there was none for so long."""
+
+
+class Staff:
+    """Keeps the children of a worker. *resized* is told how many there are to be from now on."""
+
+    def __init__(self, told: WorkerOptions, begin: Callable[[int], int], ring: Ring, settler: Settler, sleeper: Sleeper,
+                 names: list[str], resized: Callable[[int], None]) -> None:
+        self._told = told
+        self._ring = ring
+        self._settler = settler
+        self._sleeper = sleeper
+        self._resized = resized
+        self.children = Children(told.children, begin)
+        self._limits = TimeLimits(ring, self.children, settler, names)
+        self._trial = told.most_children if told.kind.is_together else -1
+        self._tried_at = 0.0
+        self._scaler = Autoscaler(told.autoscale, told.concurrency) if told.autoscale else None
+
+    def start(self) -> None:
+        """Start all of them."""
+        self.children.watch(self._sleeper.poller)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.children.start()
+
+    def __len__(self) -> int:
+        return len(self.children)
+
+    @property
+    def size(self) -> int:
+        """How many there are to be."""
+        return self.children.size
+
+    def tend(self) -> float | None:
+        """Replace who ended, start what is due, look for who is late, scale; returns seconds until there is more to do.
+
+        Raises PoolError when children keep failing before they are up.
+        """
+        for ended in self.children.reap():
+            # Its tasks may have killed it; only one that never came as far as its loop has failed to start.
+            was_up = self._ring.is_up(ended.index)
+            self._bury(ended)
+            self.children.replace(ended, was_up=was_up)
+        for late in self.children.find_late(self._ring.is_up, self._told.patience_s):
+            logger.warning("child %d (pid %d) is not up after %.1f s; it is waited for", late.index, late.pid,
+                           self._told.patience_s)
+        if self._scaler is not None and (size := self._scaler.wanted(self.size, self._ring.in_hand)) != self.size:
+            self.resize(size)
+        due = self.children.tend()
+        if self._trial >= 0 and self._hold_trials():
+            return TRIAL_LOOK_S if due is None else min(due, TRIAL_LOOK_S)
+        return due
+
+    def _hold_trials(self) -> bool:
+        """See to it that there is a child for what is on trial; returns whether that has to be looked at soon."""
+        if self._ring.on_trial:
+            self._tried_at = time.monotonic()
+            self.children.want(self._trial)
+            self._ring.assign()
+            return not self._ring.is_up(self._trial)
+        if self.children.pid_of(self._trial) and time.monotonic() - self._tried_at > TRIAL_IDLE_S:
+            self.children.want(self._trial, False)
+            self._ring.dismiss(self._trial)
+        return False
+
+    def enforce(self) -> float | None:
+        """Act on every time limit that has passed; returns the seconds until the next one, or None."""
+        return self._limits.enforce()
+
+    def resize(self, size: int) -> None:
+        """Have *size* children; those that are too many leave when what they run has ended. Raises ConfigError."""
+        if not 1 <= size <= self._told.most_children:
+            raise ConfigError(f"this worker may have 1 to {self._told.most_children} children, not {size}; a larger"
+                              " number takes --autoscale, or a new worker")
+        logger.info("children: %d, were %d", size, self.size)
+        for index in self.children.resize(size):
+            self._ring.dismiss(index)
+        self._resized(size)
+
+    def rescale(self, most: int | None, least: int | None) -> tuple[int, int]:
+        """Change the bounds of autoscale, None leaves one; returns both. Raises ConfigError."""
+        assert self._scaler is not None
+        most, least = most or self._scaler.most, least or self._scaler.least
+        if not 1 <= least <= most <= self._told.most_children:
+            raise ConfigError(f"autoscale may be {self._told.most_children},1 at most here, not {most},{least}")
+        self._scaler.most, self._scaler.least = most, least
+        self.resize(min(max(self.size, least), most))
+        return most, least
+
+    def reap(self) -> None:
+        """Settle what ended, without successors."""
+        for ended in self.children.reap():
+            self._bury(ended)
+
+    def _bury(self, ended: Ended) -> None:
+        lost = self._settler.bury(ended.index, str(ended))
+        if lost or not ended.expected:
+            logger.error("%s%s", ended, f"; it ran {lost} task{'s' if lost > 1 else ''}" if lost else "")
+
+    def kill(self, indices: set[int], why: str) -> None:
+        """Kill children on purpose: what they ran goes back as it was."""
+        self.children.kill(indices)
+        for index in indices:
+            self._settler.let_go(index, why)
+
+    def kill_all(self, why: str) -> None:
+        """Kill every child on purpose."""
+        self.kill(set(range(self._told.most_children + (self._trial >= 0))), why)
+
+
+def starter(told: WorkerOptions, spec: ChildSpec, ring_fd: int, *, loglevel: int | str | None, logfile: str | None,
+            logs_json: bool = False) -> Callable[[int], int]:
+    """Return what starts a child's process. Raises ConfigError for what cannot be had that way."""
+    if told.start_method == "fork":
+        return by_fork(lambda index: child.main(spec, index))
+    recipe = Recipe(
+        app=spawned.address_of(spec.app), settings=dict(spec.app.conf.without_defaults()),
+        tasks=[task.name for task in spec.tasks], ring_fd=ring_fd, ring_bytes=len(spec.ring), wake_fd=spec.wake_fd,
+        hostname=spec.hostname, spill=spec.spill.folder, parent_pid=os.getpid(), expiry=told.result_expiry,
+        kind=spec.kind, concurrency=spec.concurrency, bells=spec.bells, trial=spec.trial, max_tasks=spec.max_tasks,
+        max_memory_kib=spec.max_memory_kib, loglevel=loglevel, logfile=logfile,
+        logs_json=logs_json)
+    spawned.check(recipe)
+    fds = {ring_fd, spec.wake_fd, *(fd for bell in spec.bells for fd in bell)}
+    return by_spawn(spawned.ENTRY, recipe, fds, spec.kind.patch)

@@ -1,0 +1,230 @@
+"""Children that run several tasks at a time: lanes in one thread, heads of threads, and what the ring tells of them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastq._ext.execute import Executor
+from fastq._ext.ring import Ring
+from tests.deadline import wait_until
+from tests.ext.ringkit import FAST_RESULT, PLAIN, STORES, Kit, message
+
+SOFT, HARD, KILL = 1, 2, 3
+
+
+class Soft(Exception):
+    """A soft limit."""
+
+
+class Hard(Exception):
+    """A hard limit."""
+
+
+@pytest.fixture
+def kits(tmp_path: Path) -> Iterator[Callable[..., Kit]]:
+    made: list[Kit] = []
+
+    def make(call: Callable[..., Any] = lambda a, b: a + b, **options: Any) -> Kit:
+        made.append(Kit(tmp_path, {"add": call}, **options))
+        return made[-1]
+
+    yield make
+    for kit in made:
+        kit.close()
+
+
+def test_lanes_of_a_child_run_beside_each_other_and_end_in_any_order(kits: Callable[..., Kit]) -> None:
+    kit = kits(traits=PLAIN | STORES | FAST_RESULT)
+    kit.put(*((tag, 0, message(task_id=f"t-{tag}", body=b"[[%d, 0], {}, {}]" % tag)) for tag in range(1, 4)))
+    lanes = [kit.executors[0].lane() for _ in range(4)]
+    assert [lane.begin() for lane in lanes] == [True, True, True, False]
+    assert [lane.task_id for lane in lanes[:3]] == ["t-1", "t-2", "t-3"]
+    values = [lane.call() for lane in lanes[:3]]
+    assert sorted(row[2] for row in kit.ring.running(0)) == [1, 2, 3]
+    lanes[2].succeed(values[2])
+    assert kit.ring.drain() == (1, [(3, 3)], [("t-3", "SUCCESS", b'"3"', None)], [], [])
+    lanes[0].fail(ValueError("no"))
+    lanes[1].succeed(values[1])
+    assert kit.slow.asked == [("raised", 0, ValueError, True)]
+    assert kit.ring.drain()[:2] == (2, [(1, 2)])
+    assert lanes[2].task_now() is None
+
+
+def test_each_lane_has_its_own_request(kits: Callable[..., Kit]) -> None:
+    kit = kits()
+    kit.put((1, 0, message(task_id="a")), (2, 0, message(task_id="b")))
+    lanes = [kit.executors[0].lane() for _ in range(2)]
+    for lane in lanes:
+        lane.begin()
+    assert [lane.request_now()[1] for lane in lanes] == ["a", "b"]
+
+
+def test_a_lane_ends_what_it_cannot_open_and_begins_the_next(kits: Callable[..., Kit]) -> None:
+    kit = kits()
+    kit.put((1, 0, message(body=b"nonsense")), (2, 0, message(task_id="good")))
+    lane = kit.executors[0].lane()
+    assert lane.begin()
+    assert (lane.task_id, kit.slow.asked) == ("good", [("open", 0)])
+    assert [row[0] for row in kit.ring.drain()[4]] == [1]
+
+
+def test_a_lane_between_runs_refuses_to_go_on(kits: Callable[..., Kit]) -> None:
+    lane = kits().executors[0].lane()
+    for step in (lane.call, lambda: lane.succeed(1), lambda: lane.fail(ValueError())):
+        with pytest.raises(RuntimeError, match="no task runs now"):
+            step()
+
+
+def test_a_fault_of_the_slow_path_ends_a_lanes_run_all_the_same(kits: Callable[..., Kit]) -> None:
+    kit = kits()
+
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("broken")
+
+    kit.slow.raised = broken  # type: ignore[method-assign]
+    kit.put((1, 0, message()))
+    lane = kit.executors[0].lane()
+    lane.begin()
+    lane.fail(ValueError())
+    assert kit.slow.asked == [("internal_error", 0, "RuntimeError('broken')")]
+    assert kit.ring.drain()[0] == 1
+
+
+def test_a_child_that_rests_is_woken_by_its_descriptor_once(kits: Callable[..., Kit]) -> None:
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    kit = kits(children=1, bells=[write])
+    child = kit.executors[0]
+    assert child.rest()
+    kit.put((1, 0, message()))
+    kit.put((2, 0, message()))
+    assert len(os.read(read, 100)) == 8
+    with pytest.raises(BlockingIOError):
+        os.read(read, 100)
+    child.awake()
+    assert not child.rest()     # something is ready, so it does not sleep
+    assert child.run_ready() == 2
+    os.close(read)
+    os.close(write)
+
+
+def test_heads_belong_to_their_child_in_all_that_the_ring_tells(kits: Callable[..., Kit]) -> None:
+    kit = kits(children=2, seats=3, limits=(1e-9, None))
+    kit.put(*((tag, 0, message()) for tag in range(1, 5)))
+    heads = [kit.executors[number] for number in (0, 3, 4, 5)]
+    for head in heads:
+        assert head.begin()
+    kit.executors[4].come_up()
+    assert (kit.ring.is_up(0), kit.ring.is_up(1)) == (False, True)
+    assert sorted((child, tag) for child, _, tag, _, _ in kit.ring.running()) == [(0, 1), (1, 2), (1, 3), (1, 4)]
+    assert [row[2] for row in kit.ring.running(1)] == [2, 3, 4]
+    assert {row[0] for row in kit.ring.overdue()[0]} == {0, 1}
+    assert [row[0] for row in kit.ring.bury(1)] == [2, 3, 4]
+    assert not kit.ring.is_up(1)
+    assert [row[2] for row in kit.ring.running()] == [1]
+
+
+def test_what_a_thread_finished_before_its_child_died_is_settled(kits: Callable[..., Kit]) -> None:
+    kit = kits(children=1, seats=2)
+    kit.put((1, 0, message()), (2, 0, message()))
+    kit.executors[0].begin()
+    assert kit.executors[1].run_ready() == 1
+    assert [row[0] for row in kit.ring.bury(0)] == [1]
+    assert kit.ring.drain()[:2] == (1, [(2, 2)])
+
+
+def test_a_dismissed_child_claims_nothing_more_and_wakes(kits: Callable[..., Kit]) -> None:
+    kit = kits(children=2)
+    done: list[int] = []
+    thread = threading.Thread(target=lambda: done.append(kit.executors[1].run()))
+    thread.start()
+    wait_until(lambda: kit.ring.is_up(1), what="the child to be up")
+    kit.ring.dismiss(1)
+    thread.join(30)
+    assert done == [0]
+    kit.put((1, 0, message()))
+    assert (kit.executors[1].is_leaving, kit.executors[1].run()) == (True, 0)
+    assert (kit.executors[0].is_leaving, kit.executors[0].run_ready()) == (False, 1)
+    kit.ring.bury(1)
+    assert not kit.executors[1].is_leaving      # whoever comes next in its place begins anew
+
+
+def test_at_its_hard_limit_a_run_is_told_first_and_its_child_killed_after_the_grace(kits: Callable[..., Kit]) -> None:
+    kit = kits(limits=(1e-9, None), grace_s=3600.0)
+    kit.put((1, 0, message()))
+    lane = kit.executors[0].lane()
+    lane.begin()
+    lane.call()
+    over, due = kit.ring.overdue()
+    assert over == [(0, HARD, 0, 1, 1e-9)]
+    assert due is not None and 3500 < due <= 3600
+    assert kit.ring.overdue()[0] == []
+    assert (lane.told(), lane.told(), lane.was_told) == (HARD, 0, HARD)
+    short = kits(limits=(1e-9, None), grace_s=1e-9)
+    short.put((1, 0, message()))
+    short.executors[0].begin()
+    assert short.ring.overdue()[0] == [(0, KILL, 0, 1, 1e-9)]
+
+
+def test_soft_then_hard_are_told_one_after_the_other(kits: Callable[..., Kit]) -> None:
+    kit = kits(limits=(0.05, 1e-9), grace_s=3600.0)
+    kit.put((1, 0, message()))
+    lane = kit.executors[0].lane()
+    lane.begin()
+    assert (lane.is_limited, lane.hard_limit) == (True, 0.05)
+    lane.call()
+    assert kit.ring.overdue()[0] == [(0, SOFT, 0, 1, 1e-9)]
+    assert lane.told() == SOFT
+    over = wait_until(lambda: kit.ring.overdue()[0], what="the hard limit")
+    assert [row[1] for row in over] == [HARD]
+    assert lane.told() == HARD
+
+
+def test_a_lane_that_runs_nothing_of_the_user_is_told_nothing(kits: Callable[..., Kit]) -> None:
+    kit = kits(limits=(None, 1e-9))
+    kit.put((1, 0, message()))
+    lane = kit.executors[0].lane()
+    lane.begin()
+    kit.ring.overdue()
+    assert (lane.told(), lane.interrupt(Soft, Hard)) == (0, 0)
+
+
+def overdue_in_thread(ring: Ring, executor: Executor) -> int:
+    level: int = wait_until(lambda: ring.overdue() and executor.interrupt(Soft, Hard), what="the limit to be told")
+    return level
+
+
+def test_a_thread_is_interrupted_in_its_task(kits: Callable[..., Kit]) -> None:
+    def wait(a: int, b: int) -> None:
+        while True:
+            time.sleep(0.001)
+
+    kit = kits(wait, limits=(None, 1e-9))
+    kit.put((1, 0, message()))
+    thread = threading.Thread(target=lambda: kit.executors[0].run(1))
+    thread.start()
+    assert overdue_in_thread(kit.ring, kit.executors[0]) == SOFT
+    thread.join(30)
+    assert kit.slow.asked == [("raised", 0, Soft, False)]
+
+
+def test_an_interruption_that_comes_too_late_hits_nobody(kits: Callable[..., Kit]) -> None:
+    call = partial(print)
+    kit = kits(call, limits=(None, 1e-9))
+    kit.put((1, 0, message(body=b"[[], {}, {}]")))
+    lane = kit.executors[0].lane()
+    # The task interrupts itself, in C: no bytecode of it is left for that to be raised in.
+    call.__setstate__((lane.interrupt, (Soft, Hard), {}, None))  # type: ignore[attr-defined]
+    assert lane.begin()
+    kit.ring.overdue()
+    assert lane.call_here() == SOFT
+    lane.succeed(sum(range(1000)))      # where it would be raised
+    assert kit.slow.asked == []

@@ -1,0 +1,95 @@
+"""What a worker is told: by arguments, by settings, and what of it makes no sense together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from fastq import Fastq, proc
+from fastq.exceptions import ConfigError
+from fastq.pool.kinds import PREFORK, SOLO, Kind
+from fastq.worker import options
+from fastq.worker.options import WorkerOptions
+from tests.unit.worker.parts import traits
+
+
+@pytest.fixture
+def app() -> Iterator[Fastq]:
+    made = Fastq("options", broker="memory://")
+    yield made
+    made.close()
+
+
+def complete(app: Any, **told: Any) -> WorkerOptions:
+    names = ("hostname", "queues", "concurrency", "pool", "time_limit", "soft_time_limit", "max_tasks_per_child",
+             "max_memory_per_child")
+    return options.complete(app, **{**dict.fromkeys(names), **told})
+
+
+@pytest.mark.parametrize(("told", "at_a_time", "children", "most"), [
+    ({}, 1, proc.cpus(), proc.cpus() + 8),
+    ({"concurrency": "auto"}, 1, proc.cpus(), proc.cpus() + 8),
+    ({"concurrency": 3}, 1, 3, 11),
+    ({"processes": 3}, 1, 3, 11),
+    ({"autoscale": (5, 2)}, 1, 2, 5),
+    ({"pool": "solo", "concurrency": 9}, 1, 1, 1),
+    ({"pool": "threads"}, 10, 1, 1),
+    ({"pool": "asyncio"}, 100, 1, 9),
+    ({"pool": "asyncio", "concurrency": 50, "processes": 3}, 50, 3, 11),
+    ({"pool": "gevent", "concurrency": 50, "autoscale": (4, 2)}, 50, 2, 4),
+])
+def test_how_many_run_at_a_time_and_in_how_many_children(
+        app: Any, told: dict[str, Any], at_a_time: int, children: int, most: int) -> None:
+    found = complete(app, **told)
+    assert (found.concurrency, found.children, found.most_children) == (at_a_time, children, most)
+
+
+def test_the_settings_say_it_where_the_arguments_do_not(app: Any) -> None:
+    app.conf.update(worker_pool="threads", worker_concurrency=4, worker_processes=2, worker_pool_start_method="spawn")
+    found = complete(app)
+    assert (found.kind.name, found.concurrency, found.children, found.start_method) == ("threads", 4, 2, "spawn")
+    assert complete(app, pool="asyncio", concurrency=7, processes=1, start_method="fork").start_method == "fork"
+
+
+@pytest.mark.parametrize(("told", "part"), [
+    ({"concurrency": 0.5}, "worker_concurrency is 0.5; give a number from 1, 'auto', or leave it out"),
+    ({"autoscale": (2, 3)}, "autoscale is 2,3; give the most children and then the fewest"),
+    ({"pool": "solo", "autoscale": (2, 1)}, "autoscale is set, and the pool 'solo' has no such thing"),
+    ({"pool": "solo", "processes": 2}, "worker_processes is set, and the pool 'solo' has no such thing"),
+    ({"pool": "asyncio", "processes": -1}, "worker_processes is -1"),
+    ({"pool": "asyncio", "processes": 2, "autoscale": (3, 1)}, "both say how many children"),
+    ({"concurrency": 2, "processes": 3}, r"worker_concurrency \(2\) and worker_processes \(3\) are the same there"),
+    ({"start_method": "teleport"}, "worker_pool_start_method is 'teleport'; it is one of fork, spawn"),
+    ({"pool": "gevent", "start_method": "fork"}, "which the pool 'gevent' cannot have; it has spawn"),
+    ({"time_limit": 1, "soft_time_limit": 2}, "longer than the hard one"),
+])
+def test_what_makes_no_sense_is_refused_with_the_reason(app: Any, told: dict[str, Any], part: str) -> None:
+    with pytest.raises(ConfigError, match=part):
+        complete(app, **told)
+
+
+def test_a_kind_that_cannot_be_forked_is_spawned_unasked(app: Any) -> None:
+    assert (complete(app).start_method, complete(app, pool="gevent").start_method) == ("fork", "spawn")
+
+
+def test_what_the_pool_cannot_do_is_said_at_the_start(app: Any) -> None:
+    tasks = [traits("plain"), traits("limited", time_limit=3.0), traits("later", is_async=True)]
+    assert options.warnings(complete(app, pool="solo", soft_time_limit=1.0, max_tasks_per_child=5), tasks) == [
+        "time_limit of limited has no effect in the pool 'solo'",
+        "soft_time_limit has no effect in the pool 'solo'",
+        "max_tasks_per_child has no effect in the pool 'solo'",
+    ]
+    assert options.warnings(complete(app, time_limit=1.0, max_memory_per_child=5), tasks) == []
+    assert (SOLO.can.get("time_limit"), "time_limit" in PREFORK.can) == (None, True)
+
+
+FEW = Kind("few", "x:y", can={"time_limit": "yes", "soft_time_limit": "yes", "max_tasks_per_child": "yes",
+                              "max_memory_per_child": "yes"})
+
+
+def test_tasks_that_the_pool_cannot_run_are_named(app: Any) -> None:
+    told = complete(app, pool=f"{__name__}:FEW")
+    assert options.warnings(told, [traits("plain"), traits("later", is_async=True), traits("celery.ping")]) == [
+        "the pool 'few' cannot run `def` tasks: plain", "the pool 'few' cannot run `async def` tasks: later"]
