@@ -293,6 +293,8 @@ class Worker:
     def _watch_over(self, is_opening: bool) -> None:
         """Do what cannot wait for a broker that does not answer. Raises TransportError when that is not worth it."""
         self._tend()
+        if self.wish.now is Stop.SOFT:
+            self._grace.look()
         # What stands is not given up in the middle of a word: all that is held there would come twice.
         if (is_opening or self._is_attaching) and self._has_to_go:
             raise TransportError("the broker did not answer yet, and is not waited for: the worker stops")

@@ -187,6 +187,30 @@ def test_an_ack_waits_for_the_confirm_of_what_leaves_with_it(split: Open, proxy:
     assert once(desk.ids("other")) == ["0", "next"]
 
 
+def test_a_window_grows_by_what_waits_at_gates_and_what_came_too_much_goes_back(
+    split: Open, proxy: Proxy, desk: Desk, windows: Callable[[str], list[int]], unacked: Callable[[str], int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(amqp_consume, "GATE_S", 0.0)
+    transport = split("q")
+    publish(transport, names(10))
+    publish(transport, names(1), "other")
+    transport.publish(())
+    rows = take(transport, 2)
+    proxy.half_open()
+    transport.turn(Endings(ack=tags(rows), publish=[Message("other", content("next"))]), 2)
+    take(transport, 2)
+    consumer = transport._attached()
+    assert (sum(windows("q")), unacked("q"), consumer.in_hand, consumer.gathered) == (4, 4, 2, 0)
+    proxy.behave()
+    proxy.cut()
+    # The acks leave, and the broker fills the window: in hand is what was, and the rest is not kept from others.
+    wait_until(lambda: transport.turn(Endings(), 0) == [] and consumer.gathered == 2)
+    assert consumer.in_hand == 2
+    wait_until(lambda: transport.keep() == 0 and transport.turn(Endings(), 0) == []
+               and (unacked("q"), desk.ready("q")) == (2, 6))
+
+
 def test_what_waits_for_a_confirm_comes_again_when_its_worker_dies(split: Open, proxy: Proxy, open_amqp: Open) -> None:
     transport = split("q")
     publish(transport, names(1))
