@@ -40,6 +40,12 @@ class Batch:
         if len(self._messages) >= _FLUSH_AT:
             self.flush()
 
+    def extend(self, messages: list[Message]) -> None:
+        """Take messages, in their order, while the block is open."""
+        self._messages += messages
+        if len(self._messages) >= _FLUSH_AT:
+            self.flush()
+
     def forget(self) -> None:
         """Drop what was gathered so far."""
         self._messages = []

@@ -7,6 +7,7 @@ broker changes (`Task.reset`). What makes a single call special is looked at per
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from fastq import current, points, signals
@@ -18,6 +19,8 @@ from fastq.types import Message
 
 # A NamedTuple's own constructor takes twice as long, which a million messages feel.
 _new_tuple = tuple.__new__
+TOGETHER = 1000
+"""Calls that are handed to a batch at once."""
 
 
 class Express(NamedTuple):
@@ -104,17 +107,22 @@ def _fast(task: Any, out: send.Outgoing) -> Express:
         with app.batch() as buffer:
             if expect is not None:
                 expect()
-            store = buffer.add
-            for args in calls:
-                if check is not None:
-                    check(*args)
-                task_id = new_id()
-                content = encode(task_id, args, no_kwargs)
-                if content is None:
-                    task_id = slow.send(args, {}).id
-                else:
-                    store(_new_tuple(Message, (queue, content, priority, None, exchange)))
-                keep(task_id)
+            source, count = iter(calls), -1
+            while count < len(ids):
+                count, messages = len(ids), list[Message]()
+                for args in islice(source, TOGETHER):
+                    if check is not None:
+                        check(*args)
+                    task_id = new_id()
+                    content = encode(task_id, args, no_kwargs)
+                    if content is None:
+                        buffer.extend(messages)
+                        messages = []
+                        task_id = slow.send(args, {}).id
+                    else:
+                        messages.append(_new_tuple(Message, (queue, content, priority, None, exchange)))
+                    keep(task_id)
+                buffer.extend(messages)
         return bulk.Sent(ids, result_of)
 
     return Express(send_one, send_each)
