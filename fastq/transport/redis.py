@@ -111,7 +111,8 @@ class RedisTransport:
             raise
         packer = Packer(self._keys, lanes, self._place, self._options.result_prefix)
         self._desk = Desk(link, lanes, packer, self._connect, self._poller, wait_s=max(0.05, min(10.0, lease_s / 3)),
-                          death_limit=limit, number=self._number, tag_bits=self.tag_bits)
+                          death_limit=limit, number=self._number, tag_bits=self.tag_bits,
+                          reconnects=self._options.reconnects)
         told = self._options
         restorer = Restorer(self._keys, self._keys.of_celery(told.unacked_key),
                             self._keys.of_celery(told.unacked_index_key), told.visibility_timeout)

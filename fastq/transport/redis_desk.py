@@ -53,7 +53,7 @@ class Desk:
     """
 
     def __init__(self, link: Link, lanes: Lanes, packer: Packer, connect: Callable[[float, int], Link], poller: Poller,
-                 *, wait_s: float, death_limit: int, number: int = 0, tag_bits: int = 0) -> None:
+                 *, wait_s: float, death_limit: int, number: int = 0, tag_bits: int = 0, reconnects: bool = True) -> None:
         self.lanes = lanes
         self.held = Held()
         self.ears = Ears(lanes, wait_s, lambda protocol: connect(CONNECT_S, protocol), poller, self._came)
@@ -85,7 +85,7 @@ class Desk:
         """Until then, by the monotonic clock, nobody else can have ended this life."""
         self.on_link: Callable[[Line], object] = _nothing
         """Told of each connection after the first, before anything is said on it."""
-        self._reach = Reach(connect, poller, self._begin_again, self._forget)
+        self._reach = Reach(connect, poller, self._begin_again, self._forget, reconnects=reconnects)
         self._reach.use(link)
 
     @property
@@ -282,7 +282,7 @@ class Desk:
         self.ears.close()
 
     def tend(self, timeout_s: float = 0.0) -> None:
-        """Take in what has come, and connect again when that is due.
+        """Take in what has come, and connect again when that is due, unless that is not wanted: ConnectionLost then.
 
         Raises LeaseLost, and TransportError for what the server refuses to do.
         """

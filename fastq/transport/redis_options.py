@@ -62,6 +62,7 @@ class RedisOptions(NamedTuple):
     sentinel_kwargs: Mapping[str, Any] = {}
     result_prefix: str = "celery-task-meta-"
     kept_lease_s: float = 30.0
+    reconnects: bool = True
     global_keyprefix: str = ""
     priority_steps: tuple[int, ...] = STEPS
     sep: str = SEP
@@ -169,7 +170,7 @@ _READERS: dict[str, Callable[[str, object], Any]] = {
     "priority_steps": _steps,
     "queue_order_strategy": lambda name, value: choice(name, value, ("round_robin", "priority", "sorted")),
     "fanout_prefix": _fanout_prefix,
-    "fanout_patterns": _flag,
+    **dict.fromkeys(("fanout_patterns", "reconnects"), _flag),
     "unacked_restore_limit": lambda name, value: int(number(name, value, 0)),
     **dict.fromkeys(("client_name", "master_name", "global_keyprefix", "result_prefix", "sep", "unacked_key",
                      "unacked_index_key", "unacked_mutex_key"), _text),

@@ -22,15 +22,19 @@ FIRST_S, MOST_S = 0.05, 3.0
 
 
 class Reach:
-    """Holds the line. *on_link* is told of each new one, *on_cut* of its end."""
+    """Holds the line. *on_link* is told of each new one, *on_cut* of its end. Without *reconnects* the first that is
+    lost is the last.
+    """
 
     def __init__(self, connect: Callable[[float, int], Link], poller: Poller, on_link: Callable[[Line], None],
-                 on_cut: Callable[[], None]) -> None:
+                 on_cut: Callable[[], None], *, reconnects: bool = True) -> None:
         self.line: Line | None = None
         self._connect = connect
         self._poller = poller
         self._on_link = on_link
         self._on_cut = on_cut
+        self._reconnects = reconnects
+        self._lost: ConnectionLost | None = None
         self._failures = 0
         self._retry_at = 0.0
 
@@ -53,7 +57,10 @@ class Reach:
         """The connection broke, or the server cannot do it now: all is said again over another one, in a moment."""
         if self.line is None:
             return
-        logger.error("%s; connecting again", error)
+        if not self._reconnects and isinstance(error, ConnectionLost):
+            self._lost = error
+        else:
+            logger.error("%s; connecting again", error)
         self.close()
         self._on_cut()
         self._pause()
@@ -64,8 +71,11 @@ class Reach:
         self._retry_at = time.monotonic() + pause_s * (0.5 + 0.5 * backoff.chance())
 
     def tend(self, timeout_s: float) -> None:
-        """Take in what has come within *timeout_s*, on all connections; connect again when that is due."""
-        if self.line is None and time.monotonic() >= self._retry_at:
+        """Take in what has come within *timeout_s*, on all connections; connect again when that is due.
+
+        Raises ConnectionLost where that is not wanted.
+        """
+        if self._lost is None and self.line is None and time.monotonic() >= self._retry_at:
             self._reconnect()
         try:
             for read in self._poller.ready(timeout_s):
@@ -74,6 +84,8 @@ class Reach:
                 self.line.check()
         except (ConnectionLost, Unready) as error:
             self.cut(error)
+        if self._lost is not None:
+            raise self._lost.with_traceback(None)
 
     def _reconnect(self) -> None:
         try:

@@ -9,9 +9,10 @@ import pytest
 
 from fastq._ext.resp import command
 from fastq.bench.servers.redis import Redis
-from fastq.exceptions import LeaseLost
+from fastq.exceptions import ConnectionLost, LeaseLost
+from fastq.transport import redis_desk
 from fastq.transport.redis_ears import Poller
-from fastq.transport.redis_link import connect
+from fastq.transport.redis_link import NOTHING, Link, connect
 from fastq.transport.redis_target import parse
 from tests.deadline import wait_until
 from tests.servers.proxy import Proxy
@@ -205,3 +206,42 @@ def test_a_descriptor_of_a_broken_link_may_be_anothers_before_its_owner_knows(se
     assert heard == ["second"]
     second.close()
     poller.close()
+
+
+def test_who_is_not_to_connect_again_says_that_the_connection_is_lost(server: Server, proxy: Proxy) -> None:
+    server.put("a")
+    with working(proxy.url(server.url), lease_s=0.5, reconnects=False) as worker:
+        worker.take(1)
+        proxy.cut()
+        with pytest.raises(ConnectionLost):
+            wait_until(worker.turn)
+        with pytest.raises(ConnectionLost):
+            worker.turn(1)
+        assert worker.desk.line is None
+    with working(server.url) as other:
+        wait_until(other.transport.keep, 20)    # its lease is over then
+        assert bodies(other.take(1)) == ["a"]
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_ready_messages_of_which_nothing_told_are_noticed(server: Server, monkeypatch: pytest.MonkeyPatch,
+                                                          caplog: pytest.LogCaptureFixture, is_lost: bool) -> None:
+    """The wake-up is taken from under a worker that sleeps: it looks by itself, some time after its last delivery."""
+    with working(server.url) as worker:
+        worker.idle()
+        if is_lost:
+            bell: Link = worker.desk.ears._bell._link
+            server.put("a", queue="q\x06\x166")
+            wait_until(lambda: bell.fill() or bell.get() is not NOTHING)
+        assert not worker.sleep(0.1)
+        worker.transport.keep()
+        assert "nothing told of them" not in caplog.text    # not yet
+        monkeypatch.setattr(redis_desk, "DOUBT_S", 0.0)
+        worker.transport.keep()
+        if is_lost:
+            wait_until(lambda: worker.sleep(0.01) and worker.desk.tend() or "nothing told of them" in caplog.text)
+            assert "1 messages are ready" in caplog.text
+            assert bodies(worker.take(1)) == ["a"]
+        else:
+            worker.turn(5)
+            assert "nothing told of them" not in caplog.text

@@ -90,3 +90,14 @@ def test_a_child_says_that_its_task_has_started(server: Redis, made: Project) ->
     assert result.state == "STARTED"
     made.allow("end")
     assert result.get(timeout=20) == 1
+
+
+def test_a_worker_that_is_not_to_connect_again_stops(server: Redis, make_project: Callable[..., Project]) -> None:
+    url = f"redis://127.0.0.1:{server.port}/0"
+    made = make_project(TASKS, broker_url=url, result_backend=url, broker_connection_retry=False)
+    worker = made.start(pool="prefork")
+    assert made.tasks.add.delay(2, 3).get(timeout=20) == 5
+    server.ask("CLIENT", "KILL", "TYPE", "normal")
+    made.wait_for(lambda: worker.process.poll() is not None)
+    assert worker.process.poll() == 1, worker.said()
+    assert "not connecting again (broker_connection_retry)" in worker.said()
