@@ -21,6 +21,7 @@ from fastq.transport import redis_dead, redis_hand_over, redis_lease, redis_stat
 from fastq.transport.base import Caps
 from fastq.transport.redis_desk import Desk
 from fastq.transport.redis_ears import Poller
+from fastq.transport.redis_fanout import Fanout, channels_of
 from fastq.transport.redis_keeper import Keeper
 from fastq.transport.redis_keys import Keys
 from fastq.transport.redis_lanes import Lanes
@@ -85,6 +86,7 @@ class RedisTransport:
         self._desk: Desk | None = None
         self._lease: Lease | None = None
         self._keeper: Keeper | None = None
+        self._fanout: Fanout | None = None
 
     def _connect(self, timeout_s: float, protocol: int = 2) -> Link:
         return self._way.connect(min(timeout_s, self._options.connect_timeout_s), protocol=protocol,
@@ -118,6 +120,11 @@ class RedisTransport:
                             self._keys.of_celery(told.unacked_index_key), told.visibility_timeout)
         self._lease = Lease(self._desk, self._keys, restorer, lease_s, limit)
         self._keeper = Keeper(lanes, lease_s, self._connect) if is_kept else None
+        channels = channels_of(self._keys, map(told.queue_of, lanes.queues))
+        if channels:
+            self._fanout = Fanout(self._keys, channels, self._connect, self._poller)
+            if self._fanout.own:    # nobody else has to know of them
+                link.call("SREM", self._keys.queues, *self._fanout.own)
         self.keep()
 
     def _place(self, message: Message) -> Place:
@@ -149,6 +156,8 @@ class RedisTransport:
 
     def arm(self) -> float | None:
         """Listen for work; 0.0 when there is some, else the seconds until something falls due, or None."""
+        if self._fanout is not None:
+            self._fanout.tend()
         return self._attached().arm()
 
     @property
@@ -160,6 +169,8 @@ class RedisTransport:
         """Renew the lease, and bring back what dead workers held; returns how many came back."""
         desk = self._attached()
         assert self._lease is not None
+        if self._fanout is not None:
+            self._fanout.tend()
         desk.give_back_stuck()
         return self._lease.keep()
 
@@ -172,6 +183,9 @@ class RedisTransport:
         """Give back what is held, and end the life. What cannot be said now comes back when the lease is over."""
         desk, self._desk, self._lease = self._desk, None, None
         keeper, self._keeper = self._keeper, None
+        fanout, self._fanout = self._fanout, None
+        if fanout is not None:
+            fanout.close()
         if desk is None:
             return
         try:
@@ -183,6 +197,8 @@ class RedisTransport:
             desk.ears.close()
             if desk.line is not None:
                 redis_lease.leave(desk.line.link, desk.lanes)
+                if fanout is not None and fanout.own:
+                    desk.line.link.call("DEL", *(key for name in fanout.own for key in self._keys.lists_of(name)))
         except LeaseLost as error:
             logger.error("%s", error)
         except TransportError as error:
@@ -239,6 +255,8 @@ class RedisTransport:
         self._poller.close()
         if self._desk is not None:
             self._desk.close()
+        if self._fanout is not None:
+            self._fanout.close()
         if not self._closed:
             self._begin()
 

@@ -60,7 +60,7 @@ def parse_table(members: Iterable[bytes], keys: Keys) -> list[Binding]:
 def declare(queue: Queue, keys: Keys) -> Iterator[Command]:
     """The commands that bind *queue* as kombu does; none for a fanout exchange, which its consumers bind."""
     expires_ms = expiry_ms(queue)
-    for exchange, routing_key in _ways_into(queue):
+    for exchange, routing_key in ways_into(queue):
         if not exchange.name or exchange.type == "fanout":
             continue
         pattern = pattern_of(routing_key) if exchange.type == "topic" else ""
@@ -79,7 +79,8 @@ def expiry_ms(queue: Queue) -> int | None:
     return None if told is None else int(told)
 
 
-def _ways_into(queue: Queue) -> Iterator[tuple[Exchange, str]]:
+def ways_into(queue: Queue) -> Iterator[tuple[Exchange, str]]:
+    """The exchanges of *queue*, each with the key by which it feeds it."""
     yield queue.exchange, queue.routing_key
     for bound in queue.bindings:
         yield bound.exchange, bound.routing_key

@@ -53,7 +53,8 @@ class Desk:
     """
 
     def __init__(self, link: Link, lanes: Lanes, packer: Packer, connect: Callable[[float, int], Link], poller: Poller,
-                 *, wait_s: float, death_limit: int, number: int = 0, tag_bits: int = 0, reconnects: bool = True) -> None:
+                 *, wait_s: float, death_limit: int, number: int = 0, tag_bits: int = 0,
+                 reconnects: bool = True) -> None:
         self.lanes = lanes
         self.held = Held()
         self.ears = Ears(lanes, wait_s, lambda protocol: connect(CONNECT_S, protocol), poller, self._came)

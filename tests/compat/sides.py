@@ -44,7 +44,11 @@ class Side(NamedTuple):
         backend = "rpc://" if url.startswith("amqp") else url
         made = getattr(import_module(self.module), self.attribute)("compat", broker=url, backend=backend,
                                                                   set_as_current=False)
+        everybody = settings.pop("compat_broadcast", None)
         made.conf.update({**SETTINGS, **settings})
+        if everybody:
+            entities = import_module("kombu.common" if self.module == "celery" else "fastq.wire.entity")
+            made.conf.task_queues = [entities.Broadcast(everybody)]
         return made
 
 

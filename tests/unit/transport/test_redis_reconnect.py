@@ -239,7 +239,7 @@ def test_ready_messages_of_which_nothing_told_are_noticed(server: Server, monkey
         monkeypatch.setattr(redis_desk, "DOUBT_S", 0.0)
         worker.transport.keep()
         if is_lost:
-            wait_until(lambda: worker.sleep(0.01) and worker.desk.tend() or "nothing told of them" in caplog.text)
+            wait_until(lambda: (worker.sleep(0.01) and worker.desk.tend()) or "nothing told of them" in caplog.text)
             assert "1 messages are ready" in caplog.text
             assert bodies(worker.take(1)) == ["a"]
         else:
