@@ -9,9 +9,18 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
+from pydantic import BaseModel
+
 
 class Broken(Exception):
     """An exception that both sides can import."""
+
+
+class Point(BaseModel):
+    """A model that both sides can import."""
+
+    x: int
+    y: int = 0
 
 
 def note(line: str) -> None:
@@ -57,6 +66,11 @@ def furnish_answers(app: Any) -> dict[str, Any]:
             "eta": request.eta, "expires": request.expires, "timelimit": request.timelimit, "now": time.time(),
             "headers": {name: value for name, value in (request.headers or {}).items() if name.startswith("x-trace")},
         }  # fmt: skip
+
+    @app.task(name="compat.move", pydantic=True)
+    def move(start: Point, by: Point | None = None) -> Point:
+        assert type(start) is Point and (by is None or type(by) is Point)
+        return Point(x=start.x + (by.x if by else 0), y=start.y)
 
     @app.task(name="compat.fail")
     def fail(kind: str) -> None:

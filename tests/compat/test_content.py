@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from tests.compat.sides import SERIALIZERS, Pair
+from tests.compat.tasks import Point
 
 PLAIN = [0, -1, 2**40, 1.5, None, True, "", "gr\u00fc\u00df dich \u2603", [1, [2, []]], {"a": {"b": [None]}}]
 ARGUMENTS: dict[str, list[Any]] = {
@@ -37,6 +38,15 @@ def test_arguments_arrive_as_they_were_sent(pair: Pair, serializer: str):
 def test_a_compressed_message_is_understood(pair: Pair, compression: str, size: int):
     sent = pair.tasks.echo.apply_async(("x" * size,), compression=compression)
     assert sent.get(timeout=10) == [["x" * size], {}]
+
+
+def test_models_arrive_as_models_and_come_back_as_data(pair: Pair):
+    assert pair.tasks.move.delay(Point(x=1), by=Point(x=2)).get(timeout=10) == {"x": 3, "y": 0}
+    assert pair.tasks.move.apply_async(({"x": "4"},), serializer="msgpack").get(timeout=10) == {"x": 4, "y": 0}
+    assert pair.tasks.move.apply_async((Point(x=5), None), serializer="pickle").get(timeout=10) == {"x": 5, "y": 0}
+    # Its arguments are the error's own, and its name is the same for everybody.
+    error = pair.tasks.move.delay({"x": "far"}).get(timeout=10, propagate=False)
+    assert "ValidationError" in type(error).__name__ + str(error)
 
 
 def test_a_message_of_many_frames_arrives_whole(pair: Pair):
