@@ -7,6 +7,7 @@ killed or crashed child leaves behind.
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Sequence
 
 from fastq import points
@@ -136,7 +137,8 @@ class Settler:
 
     def _terminate(self, row: Odd, why: str) -> None:
         tag, _, _, _, queue, content, early, _ = row
-        self._verdicts.revoke(Outcome.REVOKED, queue, content, TaskRevokedError("terminated"), self.endings)
+        self._verdicts.revoke(Outcome.REVOKED, queue, content, TaskRevokedError("terminated"), self.endings,
+                              signal.Signals[why])
         if not early and not self.orphans.end(tag, Ending.ACK, why):
             self.endings.ack.append((tag, tag))
 

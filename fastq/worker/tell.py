@@ -42,6 +42,8 @@ class End(NamedTuple):
     """What was returned or raised."""
     einfo: ExceptionInfo | None = None
     seconds: float = 0.0
+    signum: int | None = None
+    """The signal with which it was terminated."""
 
     @property
     def state(self) -> str:
@@ -72,7 +74,8 @@ _SIGNALS: dict[str, tuple[signals.Signal, Named]] = {
         "task_id": end.request.id, "task": end.task, "args": end.request.args, "kwargs": end.request.kwargs,
         "retval": end.value, "state": end.state}),
     "task_revoked": (signals.task_revoked, lambda end: {
-        "request": end.request, "terminated": False, "signum": None, "expired": end.outcome is Outcome.EXPIRED}),
+        "request": end.request, "terminated": end.signum is not None, "signum": end.signum,
+        "expired": end.outcome is Outcome.EXPIRED}),
 }
 
 

@@ -58,7 +58,8 @@ class Verdicts:
             self._doom(outcome, queue, content, error, endings)
         tell_refused(self.sender, outcome, Received(properties, headers, body, queue), error)
 
-    def revoke(self, outcome: Outcome, queue: str, content: bytes, error: BaseException, endings: Endings) -> None:
+    def revoke(self, outcome: Outcome, queue: str, content: bytes, error: BaseException, endings: Endings,
+               signum: int | None = None) -> None:
         """Store what *outcome* stores for a task that is not to run (REVOKED, EXPIRED), log it and send its signal."""
         properties, headers, _ = envelope.unpack(content)
         logger.info("Task %s[%s] %s", headers.get("task"), headers.get("id"), FATES[outcome].says)
@@ -66,7 +67,7 @@ class Verdicts:
         self._doom(outcome, queue, content, error, endings)
         task = self._registry.get(str(headers.get("task")))
         if task is not None and signals.task_revoked.receivers:
-            tell(End(task, self._request(headers, properties), outcome, error))
+            tell(End(task, self._request(headers, properties), outcome, error, signum=signum))
 
     def end(self, outcome: Outcome, queue: str, content: bytes, error: BaseException, endings: Endings) -> None:
         """Store what *outcome* stores for the task of a packed message of *queue*, and for what depends on it."""

@@ -101,10 +101,12 @@ KINDS = {
     **dict.fromkeys(RAISED, Outcome.RAISED), "return": Outcome.RETURNED, "expected": Outcome.EXPECTED,
     "retry": Outcome.RETRIED, "ignore": Outcome.IGNORED, "reject": Outcome.REJECTED, "requeue": Outcome.REQUEUED,
     "soft": Outcome.SOFT_LIMIT, "hard": Outcome.HARD_LIMIT, "kill": Outcome.LOST, "fault": Outcome.INTERNAL_ERROR,
-    "expired": Outcome.EXPIRED, "undecodable": Outcome.UNDECODABLE, "refused": Outcome.REFUSED,
+    "revoked": Outcome.REVOKED, "expired": Outcome.EXPIRED, "undecodable": Outcome.UNDECODABLE,
+    "refused": Outcome.REFUSED,
     "unknown": Outcome.UNKNOWN, "header": Outcome.BAD_HEADER,
 }
-NOT_RUN = (Outcome.EXPIRED, Outcome.UNDECODABLE, Outcome.REFUSED, Outcome.UNKNOWN, Outcome.BAD_HEADER)
+NOT_RUN = (Outcome.REVOKED, Outcome.EXPIRED, Outcome.UNDECODABLE, Outcome.REFUSED, Outcome.UNKNOWN,
+           Outcome.BAD_HEADER)
 
 
 @dataclass(frozen=True)
@@ -239,6 +241,7 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         settings["broker_url"] = server.vhost() if kind == "rabbitmq" else server.place()
     cases = cases_of(request.param)
     with project(folder, f"VARIANTS = {VARIANTS!r}\n" + SOURCE, **settings) as made:
+        made.app.control.revoke([case.id for case in cases if case.kind == "revoked"])
         worker = made.start(concurrency=1 if pool else 2, pool=pool or "prefork")
         for case in cases:
             case.send(made.app, made.tasks)
