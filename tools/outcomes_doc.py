@@ -41,8 +41,8 @@ Of a run that is over without its child ({{over}}) another child does what follo
 run the task again. It has {FOLLOW_S:g} s for that. If it dies, too, the state is stored and the message ends all the
 same, and a line in the log says that the rest was cut off. `task_postrun` is not sent: there was no end to the run.
 
-`task_received`, `task_unknown`, `task_rejected` for a bad header or no task, and `task_revoked`, but for what expires in
-the moment before its run, are sent in the supervisor, all others in a child. In the supervisor bodies stay closed:
+`task_received`, `task_unknown`, `task_rejected` for a bad header or no task, and `task_revoked`, but for what expires
+in the moment before its run, are sent in the supervisor, all others in a child. In the supervisor bodies stay closed:
 `request.args` is None there.
 
 ## Settings
