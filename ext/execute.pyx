@@ -180,7 +180,7 @@ cdef class Executor:
     cdef int execute(self, uint32_t number) except -1:
         cdef Slot* slot = ring_slot(self.ring, number)
         slot.started_ns = self.now_ns
-        self.slot, self.number = slot, number
+        self.slot, self.number, self.heard = slot, number, 0
         if self.kill_left:
             self.reach(POINT_CLAIMED)
         try:

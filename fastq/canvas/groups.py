@@ -220,7 +220,7 @@ def _planned(plan: Any, sig: Sig, args: Any, kwargs: Any, shared: dict[str, Any]
     else:
         args, kwargs = sig["args"], sig["kwargs"]
     plan.calls.append(Call(sig["task"], task, args, kwargs, shared, task_id, options.get("group_index", number)))
-    return plan.result(sig["task"], task, task_id)
+    return plan.result(sig["task"], task, task_id, shared)
 
 
 def header_of(tasks: Any, app: Any) -> list[Any]:

@@ -6,7 +6,7 @@ few large steps; a worker together with the ack of the task that they follow.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
 from fastq.result import AsyncResult
@@ -44,6 +44,7 @@ class Plan:
         self.opens: list[Open] = []
         self.trail: Any = None
         """The result that a parent remembers as its child."""
+        self._ignored: dict[str, bool] = {}
         self.new_id = cast("Callable[[], str]", app.new_id)
 
     def call(self, name: str, task: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
@@ -51,14 +52,19 @@ class Plan:
         options = dict(options)
         task_id = options.pop("task_id", None) or self.new_id()
         self.calls.append(Call(name, task, args, kwargs, options, task_id, options.pop("group_index", None)))
-        result = self.trail = self.result(name, task, task_id)
+        result = self.trail = self.result(name, task, task_id, options)
         return result
 
-    def result(self, name: str, task: Any, task_id: str) -> Any:
+    def result(self, name: str, task: Any, task_id: str, options: Mapping[str, Any]) -> Any:
         """Return the handle on a result, by the task's own `AsyncResult` if it has one."""
         if task is not None and task.has_own("AsyncResult"):
             return task.AsyncResult(task_id)
-        return AsyncResult(task_id, None, name, self.app)
+        ignored = options.get("ignore_result")
+        if ignored is None:
+            if name not in self._ignored:
+                self._ignored[name] = task is not None and bool(task.ignore_result)
+            ignored = self._ignored[name]
+        return AsyncResult(task_id, None, name, self.app, None, bool(ignored))
 
 
 def opening(group_id: str, size: int, result: Any) -> Open:

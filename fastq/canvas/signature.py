@@ -49,7 +49,7 @@ class Signature(dict[str, Any], Generic[R_co]):
     """
 
     TYPES: ClassVar[dict[str, type[Signature[Any]]]] = {}
-    part: ClassVar[Any]
+    part: ClassVar[staticmethod[[str], Any]]
     """Returns a module of this package that is loaded when it is first needed; set by the package."""
     _app: Any = None
     _type: Any = None
@@ -217,7 +217,11 @@ class Signature(dict[str, Any], Generic[R_co]):
         if "reply_to" not in options and app.replies is not None:
             ended = current.ended.get()
             options["reply_to"] = app.replies.expect() if ended is None else ended.reply_to or ""
-        return cast("Handle[R_co]", self.AsyncResult(options["task_id"]))
+        result = self.AsyncResult(options["task_id"])
+        ignored = options.get("ignore_result")
+        task = self._known_type() if ignored is None else None
+        result.ignored = bool(ignored if task is None else task.ignore_result)
+        return cast("Handle[R_co]", result)
 
     _freeze = freeze
 

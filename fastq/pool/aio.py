@@ -61,7 +61,7 @@ class _Loop:
         if error is None:
             lane.succeed(value)
         elif isinstance(error, asyncio.CancelledError) and lane.was_told == HARD:
-            lane.fail(TimeLimitExceeded(lane.hard_limit))
+            lane.fail(TimeLimitExceeded())
         else:
             lane.fail(error)
         error = value = None    # this frame is in its traceback

@@ -147,10 +147,10 @@ class Children:
         """Keep one more child alive, whose number is beyond the others'; or no longer."""
         if not is_wanted:
             self._more.discard(index)
-        elif index not in self._more:
-            self._more.add(index)
-            if index not in self._children:
-                self._start(index)
+            return
+        self._more.add(index)
+        if index not in self._children and index not in self._due:
+            self._start(index)
 
     def find_late(self, is_up: Callable[[int], bool], patience_s: float) -> list[Child]:
         """Return those that should be up by now and are not, each once; kill those that never will be."""

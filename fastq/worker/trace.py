@@ -35,8 +35,10 @@ from fastq.exceptions import (
     Retry,
     SoftTimeLimitExceeded,
     TaskRevokedError,
+    TimeLimitExceeded,
     WireError,
 )
+from fastq.pool.crew import HARD
 from fastq.pool.shared import Spill
 from fastq.request import Request
 from fastq.saferepr import saferepr
@@ -144,6 +146,8 @@ class Trace:
             if isinstance(error, Leave):
                 return self._left(task, run.request_now(), error)
             outcome = outcome_of(error, task.traits.throws)
+            if isinstance(error, TimeLimitExceeded) and run.was_told == HARD:
+                outcome, error.args = Outcome.HARD_LIMIT, (run.hard_limit,)
             return self._end(task, run.request_now(), outcome, error, run.seconds, is_ignored=not wanted)
         finally:
             # Frames hold every local of the task; the text of the traceback is all that is kept.

@@ -77,8 +77,8 @@ def started(write: Write, pair: Pair) -> Any:
 
 @pytest.fixture(scope="package")
 def both(sides: tuple[str, str], start_worker: Callable[..., Worker], make_client: Callable[..., Client]) -> Pair:
-    """A client whose queue workers of both sides consume."""
-    queue = {"task_default_queue": f"canvas-{'-'.join(sides)}", **common(sides)}
+    """A client whose queue workers of both sides consume: those of test_mixed.py, which run once."""
+    queue = {"task_default_queue": f"mixed-{'-'.join(sides)}", **common(sides)}
     workers = [start_worker(side, number, **queue) for number, side in enumerate(sides)]
     return Pair(make_client(sides[0], **queue), workers[0])
 

@@ -208,12 +208,13 @@ def test_a_thread_is_interrupted_in_its_task(kits: Callable[..., Kit]) -> None:
             time.sleep(0.001)
 
     kit = kits(wait, limits=(None, 1e-9))
-    kit.put((1, 0, message()))
-    thread = threading.Thread(target=lambda: kit.executors[0].run(1))
-    thread.start()
-    assert overdue_in_thread(kit.ring, kit.executors[0]) == SOFT
-    thread.join(30)
-    assert kit.slow.asked == [("raised", 0, Soft, False)]
+    kit.put((1, 0, message()), (2, 0, message()))
+    for runs in (1, 2):
+        thread = threading.Thread(target=lambda: kit.executors[0].run(1))
+        thread.start()
+        assert overdue_in_thread(kit.ring, kit.executors[0]) == SOFT
+        thread.join(30)
+        assert kit.slow.asked == [("raised", 0, Soft, False)] * runs
 
 
 def test_an_interruption_that_comes_too_late_hits_nobody(kits: Callable[..., Kit]) -> None:

@@ -148,3 +148,12 @@ def test_what_ends_last_is_what_counts(add: Any, total: Any):
     pair = group(add.s(1), add.s(2))
     assert [size_of(sig) for sig in (add.s(1), pair, add.s(1) | add.s(2), pair | total.s(), add.s(1) | pair,
                                      group(pair, pair), chain(pair), group())] == [1, 2, 1, 1, 2, 4, 2, 0]
+
+
+def test_nobody_waits_for_results_that_are_not_kept(app: Any, add: Any):
+    @app.task(ignore_result=True)
+    def silent(value: int = 0) -> None: ...
+
+    assert group(silent.s(n) for n in range(3)).apply_async().get(timeout=5) == [None] * 3
+    assert group(add.s(n, n) for n in range(2)).apply_async(ignore_result=True).get(timeout=5) == [None] * 2
+    assert not (add.s(1, 1) | silent.s()).apply_async().ignored, "a failure before it is stored for the last"

@@ -127,13 +127,16 @@ def test_an_exception_ends_its_task_alone(make_project: Make, pool: str) -> None
 def test_limits_end_a_task_from_inside_and_its_child_lives(make_project: Make, pool: str) -> None:
     project = make_project(TASKS)
     worker = start(project, pool)
+    with pytest.raises(SoftTimeLimitExceeded):
+        project.tasks.soft.delay().get(timeout=20)
     soft, tidy, endless = (task.delay() for task in (project.tasks.soft, project.tasks.tidy, project.tasks.endless))
     with pytest.raises(SoftTimeLimitExceeded):
         soft.get(timeout=20)
     if pool == "asyncio":       # in the others the coroutine is waited for, and it is that wait which is interrupted
         assert tidy.get(timeout=20) == "tidied up"
-    with pytest.raises(TimeLimitExceeded):
+    with pytest.raises(TimeLimitExceeded) as raised:
         endless.get(timeout=20)
+    assert raised.value.args == (0.2,)
     assert [project.tasks.pid.delay().get(timeout=20)] == worker.children()
     assert "Hard time limit (0.2s) exceeded for proj.endless" in worker.said()
     assert "killing" not in worker.said()
