@@ -29,6 +29,9 @@ cdef inline const unsigned char* head_read(const unsigned char* p, const unsigne
         v = v * 10 + digit
         digits += 1
         at += 1
+    if digits and (at - digits)[0] == c'0' and (digits > 1 or negative):
+        out[0] = -2                     # a number has one way to be written
+        return NULL
     if end - at >= 2 and digits and at[0] == c'\r' and at[1] == c'\n' and at + 2 - p <= HEAD_MOST:
         out[0] = <int64_t>(0 - v if negative else v)
         return at + 2

@@ -671,8 +671,12 @@ cdef class Ring:
         return slot.tag, deaths, slot.task, slot.outcome, queue, content, (slot.flags & SLOT_EARLY) != 0, reason
 
     cdef tuple describe_begun(self, Slot* slot):
-        # Of a run that was lost the outcome is 0; of one that was over, what it was, and why.
-        return self.describe(slot, self.read_effects(slot, [], [], []) if slot.flags & SLOT_VERDICT else None)
+        # Of a run that was over: how it had ended, and why. Of one that was lost the outcome is 0, whatever its child had
+        # written down when it died: that was not said, and what would follow is not to be had any more.
+        if slot.flags & SLOT_VERDICT:
+            return self.describe(slot, self.read_effects(slot, [], [], []))
+        queue, deaths, content = self.row_of(slot)
+        return slot.tag, deaths, slot.task, 0, queue, content, (slot.flags & SLOT_EARLY) != 0, None
 
     cdef object read_effects(self, Slot* slot, list results, list publishes, list chords):
         cdef bytes raw = PyBytes_FromStringAndSize(<char*>slot_payload(slot) + slot.effects_at, slot.effects_n)
@@ -766,7 +770,8 @@ cdef class Ring:
         for i in range(self.ring.slots):
             slot = ring_slot(self.ring, i)
             state = fq_load64(&slot.state)
-            if state_phase(state) == SLOT_CLAIMED and (child < 0 or state_child(state) // self.seats == <uint32_t>child):
+            if state_phase(state) == SLOT_CLAIMED and (
+                    child < 0 or state_child(state) // self.seats == <uint32_t>child):
                 content = self.content_of(slot)
                 found.append((state_child(state) // self.seats, slot.task, slot.tag,
                               content[slot.id_at:slot.id_at + slot.id_n].decode(errors="replace"), ran_s(slot)))

@@ -56,7 +56,8 @@ class Decoder:
     """Make events and deliveries of the bytes of one connection, however they are cut.
 
     A frame may have *frame_max* bytes, a content *max_content* bytes of body. What is received goes to feed(), or
-    without a copy through the buffer protocol, which exports the room behind what is not parsed yet, 64 KiB at least:
+    without a copy through the buffer protocol, which exports the room behind what is not parsed yet, 64 KiB at least,
+    and twice as much after it was filled, up to 256 KiB:
 
         decoder.filled(sock.recv_into(decoder))
 

@@ -130,8 +130,6 @@ def _request(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: 
         timelimit=[options.get("time_limit", task.time_limit), options.get("soft_time_limit", task.soft_time_limit)],
         **_stamps_of(options),
         logfile=options.get("logfile"), loglevel=options.get("loglevel") or 0,
-        stamped_headers=options.get("stamped_headers"),
-        stamps={stamp: options.get(stamp) for stamp in options.get("stamped_headers") or ()},
         delivery_info={"is_eager": True, "exchange": options.get("exchange"), "routing_key":
                        options.get("routing_key") or options.get("queue"), "priority": options.get("priority")},
     )

@@ -217,11 +217,8 @@ class Signature(dict[str, Any], Generic[R_co]):
         if "reply_to" not in options and app.replies is not None:
             ended = current.ended.get()
             options["reply_to"] = app.replies.expect() if ended is None else ended.reply_to or ""
-        result = self.AsyncResult(options["task_id"])
-        ignored = options.get("ignore_result")
-        task = self._known_type() if ignored is None else None
-        result.ignored = bool(ignored if task is None else task.ignore_result)
-        return cast("Handle[R_co]", result)
+        # Not ignored, whatever the task says: the failure of a step before it is stored for it.
+        return cast("Handle[R_co]", self.AsyncResult(options["task_id"]))
 
     _freeze = freeze
 

@@ -167,6 +167,10 @@ class AmqpMailbox:
     def _on_stream_event(self, event: amqp.Event) -> None:
         """A late confirm or close of a channel that serves one question: nobody waits for it."""
 
+    def abandon(self) -> None:
+        """Close the descriptor."""
+        self._link.abandon()
+
     def close(self) -> None:
         """Leave; the queue goes with the connection."""
         self._link.close()

@@ -52,5 +52,8 @@ class Mailbox(Protocol):
     def revoked(self) -> list[Revoked]:
         """Every revocation that is kept."""
 
+    def abandon(self) -> None:
+        """Let go of everything without a word, of a connection that may lead nowhere."""
+
     def close(self) -> None:
         """Let go of everything. Safe to call twice."""

@@ -20,7 +20,7 @@ from fastq.transport.url import split_urls
 
 logger = logging.getLogger("fastq.control")
 
-PING_S, SILENT_S = 15.0, 30.0
+PING_S, SILENT_S = 5.0, 10.0
 """A server that says nothing is asked for a word after so long, and given up after so long."""
 
 
@@ -127,6 +127,10 @@ class RedisMailbox:
             list(zip(reply[::2], reply[1::2], strict=True))
         told = [(json.loads(member), float(score)) for member, score in pairs]
         return [Revoked(value, header, until) for (value, header), until in told]
+
+    def abandon(self) -> None:
+        """Close the descriptor."""
+        self._link.abandon()
 
     def close(self) -> None:
         """Leave, and take the reply list along."""

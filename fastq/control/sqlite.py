@@ -108,6 +108,10 @@ class SqliteMailbox:
         rows = self._file.read("SELECT value, header, until FROM revoked WHERE until > ?", (time.time(),))
         return [Revoked(*row) for row in rows]
 
+    def abandon(self) -> None:
+        """As `close`: a file answers, or says that it does not."""
+        self.close()
+
     def close(self) -> None:
         """Let go of the place to wait in, and of the file."""
         if self._is_closed:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -138,7 +137,7 @@ ALIASES = {"processes": "prefork", "aio": "asyncio"}
 
 def names() -> list[str]:
     """Name every kind that there is: our own, and those that packages bring."""
-    return [*KINDS, *sorted({entry.name for entry in entry_points(group=GROUP)} - set(KINDS))]
+    return [*KINDS, *sorted(set(_entries()) - set(KINDS))]
 
 
 def find(name: str) -> Kind:
@@ -151,9 +150,9 @@ def find(name: str) -> Kind:
     if known is not None:
         return known
     found: Any = None
-    for entry in entry_points(group=GROUP, name=name):
-        found = _load(name, entry.load)
-        break
+    entries = _entries()
+    if name in entries:
+        found = _load(name, entries[name].load)
     else:
         if ":" not in name:
             raise ConfigError(f"worker_pool is {name!r}; the pools are {', '.join(names())}, and 'module:NAME' of a"
@@ -163,6 +162,12 @@ def find(name: str) -> Kind:
         raise ConfigError(f"the pool {name!r} is {found!r}, not a fastq.pool.kinds.Kind; pools that were written for "
                           "Celery cannot be used")
     return found
+
+
+def _entries() -> dict[str, Any]:
+    from importlib.metadata import entry_points  # noqa: PLC0415  2 MiB, only for names that are not ours
+
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
 def _load(name: str, load: Callable[[], Any]) -> Any:

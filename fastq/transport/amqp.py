@@ -42,8 +42,6 @@ EPOCH_BITS = 48
 HOUR_S = 3600.0
 LOOK_S = 0.05
 """While deliveries keep coming, how often to see to heartbeats and to what is said on the other connection."""
-LONE = 4
-"""So few deliveries are no load: each is an answer that somebody may wait for."""
 STUCK_S = 0.25
 """What nobody took for so long goes back, so that another worker gets it."""
 
@@ -95,8 +93,6 @@ class AmqpTransport:
         self._left = 0
         """Of the credit when there was some last."""
         self._look_at = 0.0
-        self._is_prompt = False
-        """Whether a turn is soon followed by another, or by `arm`."""
         self._guard: Guard | None = None
 
     # -- connections ---------------------------------------------------------------------------
@@ -162,8 +158,7 @@ class AmqpTransport:
         """Consume *queues*; what was held before goes back. A lease of hours stands for a loop that cannot beat."""
         self._detach()
         self._queues = list(queues)
-        self._is_prompt = lease_s < HOUR_S
-        self._heartbeat_s = self._options.heartbeat_s if self._is_prompt else 0.0
+        self._heartbeat_s = self._options.heartbeat_s if lease_s < HOUR_S else 0.0
         link = self._connect(self._heartbeat_s)
         try:
             self._epoch += 1
@@ -199,25 +194,16 @@ class AmqpTransport:
                 self._settle(consumer, endings)
             if credit > 0:
                 self._ask(consumer, credit)
+            consumer.send()
             if not consumer.read() or time.monotonic() >= self._look_at:
                 self._look_at = time.monotonic() + LOOK_S
                 consumer.link.beat()
                 if is_plain:
                     self._publisher.poll()
-            found = self._take(consumer, credit)
-            if not self._is_lone(found):
-                consumer.send()
         except ConnectionLost:
             self._lose()
             raise
-        return found
-
-    def _is_lone(self, found: Deliveries) -> bool:
-        """Whether a few deliveries should start at once: what ended leaves right after them, from `arm` or `turn`.
-
-        The broker that is woken by an ack takes the processor that their start would have had.
-        """
-        return bool(self._is_prompt and found) and sum(len(rows) for _, rows in found) <= LONE
+        return self._take(consumer, credit)
 
     def _is_plain(self, consumer: Consumer, endings: Endings) -> bool:
         """Whether all there is to do are acks that wait for nothing: then no confirm can be on its way either."""

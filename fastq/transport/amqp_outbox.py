@@ -216,7 +216,10 @@ class Outbox(Pipe):
 def is_due(message: Message) -> bool:
     """Whether *message*, which has a time, goes to its queue at once all the same: its worker waits for the rest."""
     assert message.run_at is not None
-    return not seconds_until(message.run_at, time.time(), is_early=True) and tells_time(message.content)
+    now = time.time()
+    # What is far ahead, perhaps too far for any queue, is not near.
+    is_near = message.run_at - now <= 2.0 and not seconds_until(message.run_at, now, is_early=True)
+    return is_near and tells_time(message.content)
 
 
 def _nack(sent: Sent) -> str:

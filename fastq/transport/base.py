@@ -72,9 +72,8 @@ class Transport(Protocol):
 
         Rows of one queue may be a packed batch (``ext/rows.pxd``), which makes tuples only when asked.
         Held deliveries plus *credit* is how many the worker wants in hand; a turn that says nothing and asks for
-        nothing wants none from now on. What ended may leave as late as with the next turn or `arm`: unless its lease is
-        of hours, a caller neither sleeps long nor runs tasks before. Raises LeaseLost or ConnectionLost when this
-        worker's deliveries are given to others: attach again.
+        nothing wants none from now on. Raises LeaseLost or ConnectionLost when this worker's deliveries are given to
+        others: attach again.
         """
 
     def fileno(self) -> int:

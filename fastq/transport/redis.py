@@ -125,6 +125,7 @@ class RedisTransport:
             self._fanout = Fanout(self._keys, channels, self._connect, self._poller)
             if self._fanout.own:    # nobody else has to know of them
                 link.call("SREM", self._keys.queues, *self._fanout.own)
+            self._fanout.tend()
         self.keep()
 
     def _place(self, message: Message) -> Place:

@@ -58,14 +58,19 @@ class Fanout:
         if self._link is not None or time.monotonic() < self._retry_at:
             return
         self._retry_at = time.monotonic() + REST_S
+        link: Link | None = None
         try:
             link = self._connect(timeout_s, 3)
             link.send(pack((b"PSUBSCRIBE", *self._channels)))
+            link.call("PING")   # so that from now on nothing is missed
         except TransportError as error:
             logger.warning("%s; what is published to everybody is missed meanwhile", error)
+            if link is not None:
+                link.close()
             return
         self._link = link
         self._poller.hear(self, link, self._read)
+        self._read()            # what came before the answer waits in the link
 
     def _read(self) -> None:
         link = self._link

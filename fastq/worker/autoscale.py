@@ -37,6 +37,10 @@ class Autoscaler:
         self._grown_at = float("-inf")
         self._needed_at = clock()
 
+    def due_s(self, size: int) -> float | None:
+        """Return the seconds until one of *size* children may leave; None when none does."""
+        return max(0.0, self._needed_at + self._keepalive_s - self._clock()) if size > self.least else None
+
     def wanted(self, size: int, in_hand: int) -> int:
         """Return how many children there are to be, when there are *size* and so many tasks are in hand."""
         now = self._clock()

@@ -23,7 +23,7 @@ from fastq._ext.execute import Executor, die_with_parent
 from fastq.app.results import Expiry
 from fastq.app.traits import Traits
 from fastq.backends.meta import MetaCodec
-from fastq.pool import kinds
+from fastq.pool import coroutines, kinds
 from fastq.pool.crew import HERE, Crew
 from fastq.pool.kinds import Kind
 from fastq.pool.shared import Spill
@@ -120,8 +120,6 @@ def call_of(task: Any, kind: Kind = kinds.PREFORK) -> Callable[..., Any]:
     traits: Traits = task.traits
     if not traits.is_async or kind.host == "loop":
         return traits.call
-    from fastq.pool import coroutines  # noqa: PLC0415  asyncio takes 15 ms and 4 MiB, only for workers with such tasks
-
     return (coroutines.in_thread if kind.host == "thread" else coroutines.in_greenlet)(traits.call)
 
 

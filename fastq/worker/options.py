@@ -102,7 +102,7 @@ def _concurrency(given: Any) -> int | None:
     return given
 
 
-def _staff(kind: Kind, concurrency: int | None, processes: int | None, autoscale: tuple[int, int] | None,
+def _staff(kind: Kind, concurrency: int | None, processes: Any, autoscale: tuple[int, int] | None,
            ) -> tuple[int, int]:
     """Return (tasks at a time in a child, children at the start)."""
     if autoscale is not None:

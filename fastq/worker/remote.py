@@ -41,14 +41,18 @@ class Remote:
         """When to look at the latest, by the monotonic clock."""
 
     def attach(self) -> None:
-        """Connect unless there is a connection, and learn what was revoked; before the worker fetches anything."""
+        """Connect anew, and learn what was revoked; before the worker fetches anything.
+
+        A connection that there was is not asked how it is: what cut the worker off from its broker cut that off too,
+        and whoever asks waits for the answer.
+        """
+        self._let_go()
         try:
-            if self._mailbox is None:
-                self._mailbox = self._connect()
-                # First: what is revoked from here on is heard, what was before is read.
-                self._mailbox.listen(self._panel.node)
-                self._fd = self._mailbox.fileno()
-                self._poller.register(self._fd, selectors.EVENT_READ)
+            self._mailbox = self._connect()
+            # First: what is revoked from here on is heard, what was before is read.
+            self._mailbox.listen(self._panel.node)
+            self._fd = self._mailbox.fileno()
+            self._poller.register(self._fd, selectors.EVENT_READ)
             self._panel.revocations.add(self._mailbox.revoked())
         except TransportError as error:
             self._lose(error)
@@ -102,16 +106,25 @@ class Remote:
     def _lose(self, error: TransportError) -> None:
         logger.warning("remote control is off: %s; looking again in %g s", error, AGAIN_S)
         self.look_at = time.monotonic() + AGAIN_S
-        self.close()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        mailbox = self._unhear()
+        if mailbox is not None:
+            mailbox.abandon()
 
     def close(self) -> None:
         """Leave the mailbox."""
-        mailbox, self._mailbox = self._mailbox, None
-        if self._fd >= 0:
-            self._poller.unregister(self._fd)
-            self._fd = -1
+        mailbox = self._unhear()
         if mailbox is not None:
             try:
                 mailbox.close()
             except TransportError as error:
                 logger.debug("the mailbox was lost while it was left: %s", error)
+
+    def _unhear(self) -> Mailbox | None:
+        mailbox, self._mailbox = self._mailbox, None
+        if self._fd >= 0:
+            self._poller.unregister(self._fd)
+            self._fd = -1
+        return mailbox

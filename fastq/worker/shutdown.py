@@ -133,7 +133,7 @@ class Notice:
         if not self._is_told:
             self._is_told = True
             now = self._wish.now
-            logger.info("%s: %s shutdown (%s)", self._hostname, now.name.lower(), self._wish.signal or "asked for")
+            logger.info("%s stops: %s (%s)", self._hostname, now.name.lower(), self._wish.signal or "asked to")
             signals.worker_shutting_down.send(sender=self._hostname, sig=self._wish.signal, how=now.name.title(),
                                               exitcode=now.exit_code)
 

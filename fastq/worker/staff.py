@@ -79,10 +79,10 @@ class Staff:
                            self._told.patience_s)
         if self._scaler is not None and (size := self._scaler.wanted(self.size, self._ring.in_hand)) != self.size:
             self.resize(size)
-        due = self.children.tend()
+        dues = [self.children.tend(), self._scaler.due_s(self.size) if self._scaler else None]
         if self._trial >= 0 and self._hold_trials():
-            return TRIAL_LOOK_S if due is None else min(due, TRIAL_LOOK_S)
-        return due
+            dues.append(TRIAL_LOOK_S)
+        return min((due for due in dues if due is not None), default=None)
 
     def _hold_trials(self) -> bool:
         """See to it that there is a child for what is on trial; returns whether that has to be looked at soon."""

@@ -389,21 +389,26 @@ class Worker:
             parting_s = None if self._parting_at is None else max(0.0, self._parting_at - time.monotonic())
             waits = (due, parting_s, self._grace.left_s, self._attempts.wait_s)
             self._sleeper.sleep(min(wait for wait in waits if wait is not None))
+            self._hear()
 
     def _rest(self, due: float | None) -> None:
         if self._is_done() or (self.wish.now is not Stop.NOT and not self._consumer.closing):
             return
         self._reap_at = 0.0
         waits = [IDLE_S, self._keep_at - time.monotonic()]
-        waits += [wait for wait in (due, self._grace.left_s, self._decider.soon.due_in) if wait is not None]
-        # Before the broker is told anything that can wait: it would take the processor.
-        if min(waits) > 0 and self._consumer.linger():
-            return
-        waits += [wait for wait in (self._tend(), self._consumer.arm()) if wait is not None]
+        armed = self._consumer.arm()
+        waits += [wait for wait in (due, armed, self._grace.left_s, self._decider.soon.due_in) if wait is not None]
         if self._ring.waiting or self._consumer.is_ahead:
             waits.append(0.05)      # un-started work may have to go back
+        if min(waits) > 0 and self._consumer.linger():
+            return
+        waits += [tended for tended in (self._tend(),) if tended is not None]
         if min(waits) > 0 and self._sleeper.sleep(min(waits)):
             self._consumer.wake()
+        self._hear()
+
+    def _hear(self) -> None:
+        """Do what was asked by remote control, if that is what ended the sleep: it would end the next one too."""
         if self._remote is not None and self._remote.is_heard(self._sleeper.woken):
             self._remote.look()
 

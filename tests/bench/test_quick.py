@@ -25,7 +25,7 @@ def ask(*words: str) -> list[dict[str, Any]]:
 def test_a_question_is_answered_for_fastq_and_drawn(question: str, capsys: pytest.CaptureFixture[str]):
     lines = ask(question, "--only", "fastq", "bare", "--plot", "plots")
     if question != "core":
-        assert "fastq" in {line["system"] for line in lines}
+        assert any(line["system"].startswith("fastq") for line in lines)
     for line in lines:
         assert line["question"] == question and line["value"] >= 0 and line["repetition"] == 0
         assert {"unit", "params", "versions", "machine", "python", "sqlite", "time", "cpu_us_per_task"} <= line.keys()
@@ -52,7 +52,7 @@ def on_redis(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def everybody(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
-    systems = [system for system in SYSTEMS if system.broker.name == broker]
+    systems = [system for system in SYSTEMS if system.broker.name == broker and "drain" in (system.only or ("drain",))]
     measured = {line["system"] for line in ask("drain", "--broker", broker)}
     assert measured == {system.name for system in systems if system.missing() is None}
     shown = capsys.readouterr().out

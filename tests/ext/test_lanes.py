@@ -50,7 +50,7 @@ def test_lanes_of_a_child_run_beside_each_other_and_end_in_any_order(kits: Calla
     values = [lane.call() for lane in lanes[:3]]
     assert sorted(row[2] for row in kit.ring.running(0)) == [1, 2, 3]
     lanes[2].succeed(values[2])
-    assert kit.ring.drain() == (1, [(3, 3)], [("t-3", "SUCCESS", b'"3"', None)], [], [])
+    assert kit.ring.drain() == (1, [(3, 3)], [("t-3", "SUCCESS", b'"3"', None)], [], [], [])
     lanes[0].fail(ValueError("no"))
     lanes[1].succeed(values[1])
     assert kit.slow.asked == [("raised", 0, ValueError, True)]

@@ -132,6 +132,7 @@ def test_any_bytes_end_in_a_value_an_error_or_not_enough(raw: bytes) -> None:
 
 @pytest.mark.parametrize("raw", [
     b"?", b"%1\r\n", b"_\r\n", b">1\r\n", b":\r\n", b":1 \r\n", b":-\r\n", b":1\n", b":1\r3",
+    b":01\r\n", b":-0", b"$01",
     b"$-2\r\n", b"$x", b"*-2\r\n", b"*4294967296\r\n", b":9223372036854775808\r\n",
     b":-9223372036854775809\r\n", b"$1\r\nab\r\n", b"$0\r\n\n\r",
     b"+a\n", b"+a\rb\r\n", b"+" + b"a" * 65536, b"-" + b"a" * 70000 + b"\r\n", b"*1\r\n" * 9, b"*1\r\n?",

@@ -225,7 +225,7 @@ def shut_down(count: int, *numbers: int) -> Nemesis:
 
 def _labels() -> Iterator[Round]:
     for label in points.SUPERVISOR:
-        if label != "buried":
+        if label not in ("buried", "counted"):  # where chords are counted, there are chords: test_chords.py
             yield Round(f"supervisor dies at {label!r}", peace, worker_env=(f"{label}:3", f"{label}:9", f"{label}:30"),
                         least_deaths=3)
     yield Round("supervisor dies at 'buried'", kill_children(6), worker_env=("buried:1", "buried:1", "buried:1"),

@@ -42,7 +42,6 @@ LAZY = {
     "fastq.canvas": "chains, groups and chords are loaded when the first is made",
     "fastq.app": "what sends and runs is loaded when it is first used: import fastq is to cost 40 ms at most",
     "fastq.app.launch": "an app that starts its own worker",
-    "fastq.worker.child": "asyncio takes 15 ms and 4 MiB, which only workers with coroutines pay",
     "fastq.cli.": "a command loads what it needs when it is called",
 }
 """Where an import may stand inside a function, and why. A name with a dot at its end stands for a whole package."""

@@ -259,14 +259,6 @@ def test_a_parent_without_a_result_holds_nobody_up(app):
     assert asyncio.run(app.AsyncResult("child", parent=app.AsyncResult("never-stored")).aget(timeout=20)) == 7
 
 
-def test_revoking_without_remote_control_says_what_to_do_instead(app, monkeypatch):
-    monkeypatch.setattr(type(app), "control", None, raising=False)
-    with pytest.raises(NotImplementedError, match="expires="):
-        app.AsyncResult("a").revoke()
-    with pytest.raises(NotImplementedError):
-        group_of(app, "a").revoke()
-
-
 def test_a_bar_is_drawn_of_what_a_task_tells(app):
     app.store_result("x", {"current": 3, "total": 10, "status": "baking"}, "PROGRESS")
     file = io.StringIO()

@@ -79,4 +79,4 @@ def test_a_task_in_place_sees_its_stamps(app: Any):
 
     made = look.s() | look.si()
     made.stamp(trace="x")
-    assert made.apply().get() == made.apply().parent.get() == {"trace": "x"}
+    assert made.apply().get() == made.apply().parent.get() == {"trace": ["x"]}

@@ -118,6 +118,8 @@ class Worker:
         """End as after kill -9: without a word, and without a renewal."""
         self.transport._keeper = None  # type: ignore[attr-defined]
         self.desk.close()
+        if self.transport._fanout is not None:  # type: ignore[attr-defined]
+            self.transport._fanout.close()  # type: ignore[attr-defined]
         self.transport._desk = None  # type: ignore[attr-defined]
 
 

@@ -331,41 +331,8 @@ def test_what_came_and_found_no_room_goes_back_to_others(open_amqp: Open, desk: 
 # -- what a turn costs -----------------------------------------------------------------------------------------
 
 
-def push(transport: AmqpTransport, unacked: Callable[[str], int], wanted: list[str]) -> None:
-    """Publish messages, and wait until they are in the socket of the consumer, behind those that are held."""
-    count = transport._attached().in_hand + len(wanted)
-    publish(transport, wanted)
-    wait_until(lambda: unacked("q") == count)
-    assert select.select([transport._attached().link], [], [], 10)[0]
-
-
-def test_a_lone_delivery_is_handed_over_before_what_ended_is_acknowledged(open_amqp: Open,
-                                                                         unacked: Callable[[str], int]) -> None:
-    transport = open_amqp()
-    publish(transport, names(1))
-    transport.attach("w", ["q"])
-    ended = take(transport, 1, credit=5)
-    push(transport, unacked, names(1, first=1))
-    assert len(flat(transport.turn(Endings(ack=tags(ended)), 4))) == 1
-    assert unacked("q") == 2
-    transport.arm()
-    wait_until(lambda: unacked("q") == 1)
-
-
-@pytest.mark.parametrize(("count", "lease_s"), [(50, 30.0), (1, 86_400.0)])
-def test_it_is_acknowledged_at_once_under_load_and_where_the_task_holds_up_the_loop(
-        open_amqp: Open, unacked: Callable[[str], int], count: int, lease_s: float) -> None:
-    transport = open_amqp()
-    publish(transport, names(1))
-    transport.attach("w", ["q"], lease_s)
-    ended = take(transport, 1, credit=100)
-    push(transport, unacked, names(count, first=1))
-    found = flat(transport.turn(Endings(ack=tags(ended)), 99))
-    assert found
-    wait_until(lambda: unacked("q") == count)
-
-
 CALLS = 36
+"""Of functions of Python, in a turn that takes deliveries and acknowledges others."""
 
 
 def test_a_turn_under_load_is_few_python_calls(open_amqp: Open, unacked: Callable[[str], int]) -> None:
@@ -373,7 +340,10 @@ def test_a_turn_under_load_is_few_python_calls(open_amqp: Open, unacked: Callabl
     publish(transport, names(50))
     transport.attach("w", ["q"])
     ended = take(transport, 50, credit=200)
-    push(transport, unacked, names(50, first=50))
+    publish(transport, names(50, first=50))
+    transport.publish(())
+    wait_until(lambda: unacked("q") == 100)
+    assert select.select([transport._attached().link], [], [], 10)[0]
     transport._look_at = time.monotonic() + 60.0
     called: list[str] = []
     endings = Endings(ack=[(ended[0][1], ended[-1][1])])

@@ -29,6 +29,7 @@ def test_one_leaves_when_one_had_nothing_to_do_for_long() -> None:
     now = [0.0]
     scaler = Autoscaler((8, 2), 1, clock=lambda: now[0], keepalive_s=30.0)
     assert scaler.wanted(4, in_hand=4) == 8
+    assert (scaler.due_s(4), scaler.due_s(2)) == (30.0, None)
     now[0] = 29.0
     assert scaler.wanted(4, in_hand=3) == 4
     now[0] = 31.0

@@ -58,7 +58,7 @@ def run(tmp_path: Path) -> Iterator[Callable[[int], None]]:
                                      for tag in range(1, 51)]) == []
             ring.release()
             assert executor.run_ready() == 50
-            count, _, results, _, odd = ring.drain()
+            count, _, results, _, odd, _ = ring.drain()
             assert (count, len(results), odd) == (50, 50, [])
             assert b"frames down" in results[0][2]
 

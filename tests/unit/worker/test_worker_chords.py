@@ -112,7 +112,7 @@ def test_a_body_gets_all_values_in_order_and_follows_the_last_member(make_projec
     (("fail", ("no good",)), r"ValueError('no good')"),
     (("refuse", ("not mine",)), "not mine"),
     (("endless", ()), "TimeLimitExceeded"),
-    (("deadly", ()), "killed 3 times"),
+    (("deadly", ()), "killed 3 children"),
     (("odd", ()), "EncodeError"),
     (("nobody.knows", ()), "NotRegistered"),
     (("add", (1, 1), {"expires": -1}), "expired"),

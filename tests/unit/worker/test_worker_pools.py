@@ -175,7 +175,7 @@ def test_a_killed_child_costs_nobody_but_the_killer(make_project: Make, pool: st
     project.wait_for(lambda: project.dead, timeout=30)
     assert [letter.reason[:6] for letter in project.dead] == ["poison"]
     assert project.notes.count("dies") == 3
-    with pytest.raises(Exception, match="killed 3 times"):
+    with pytest.raises(Exception, match="killed 3 children"):
         killer.get(timeout=20)
 
 
