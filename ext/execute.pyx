@@ -63,6 +63,14 @@ cdef inline bint has_links(object embed) except -1:
     return is_wanted(embed, KEY_CALLBACKS) or is_wanted(embed, KEY_CHAIN) or is_wanted(embed, KEY_CHORD)
 
 
+class TooLate(BaseException):
+    """Raised and caught in one place."""
+
+
+# A function of bytecode, in which what is raised from outside is raised.
+cdef object nothing = eval("lambda: None")
+
+
 cdef class Executor:
     """Runs tasks of one child, one at a time; see execute.pyi for the contract."""
 
@@ -288,8 +296,15 @@ cdef class Executor:
         # With the GIL held since the task returned: nobody interrupts between the call and here.
         self.in_task = False
         if self.is_interrupted:
-            PyThreadState_SetAsyncExc(self.thread, NULL)    # it came too late, and would hit whatever comes next
             self.is_interrupted = False
+            # It may have come too late, and would hit whatever comes next. Another takes its place and is raised at
+            # once: taken back, it would leave the interpreter looking for it at every turn, and 3.11 for ever under a
+            # profiler.
+            PyThreadState_SetAsyncExc(self.thread, <PyObject*>TooLate)
+            try:
+                nothing()
+            except TooLate:
+                pass
         return 0
 
     def interrupt(self, soft, hard) -> int:

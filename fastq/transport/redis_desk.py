@@ -329,8 +329,9 @@ class Desk:
             if not self._turns.asked:
                 self.ears.quiet(line)
             return line.patience_s if self._turns else None
-        if not self._is_dry:
-            return line.patience_s if self._turns else 0.0      # an answer rings
+        if not self._is_dry or self._turns.asked:
+            # An answer rings. A wait beside a fetch takes what may come before what that brings, and be heard after it.
+            return line.patience_s if self._turns else 0.0
         self.ears.listen(may_try=self._suspect is None)
         return self._due_in()
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.redis
 FLEETS = [("fastq",), ("preset",), ("fastq", "celery")]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def place(redis: Redis) -> Iterator[str]:
     url = redis.place()
     yield url
@@ -44,12 +44,12 @@ class Fleet:
         self.client.close()
 
 
-@pytest.fixture(scope="package", params=FLEETS, ids="+".join)
+@pytest.fixture(scope="module", params=FLEETS, ids="+".join)
 def fleet(request: pytest.FixtureRequest, place: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     yield from _running(Fleet(place, tmp_path_factory.mktemp("chords"), request.param, {}))
 
 
-@pytest.fixture(scope="package", params=[
+@pytest.fixture(scope="module", params=[
     {"result_serializer": "msgpack"}, {"result_serializer": "yaml"}, {"result_compression": "gzip"},
     {"task_serializer": "pickle", "result_serializer": "pickle"}], ids=str)
 def other(request: pytest.FixtureRequest, place: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
@@ -57,12 +57,12 @@ def other(request: pytest.FixtureRequest, place: str, tmp_path_factory: pytest.T
     yield from _running(Fleet(place, tmp_path_factory.mktemp("chords"), sides, request.param))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def ours(place: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     yield from _running(Fleet(place, tmp_path_factory.mktemp("chords"), ("fastq", "fastq"), {}))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def apart(place: str, rabbitmq: RabbitMQ, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Messages on RabbitMQ, results on Redis."""
     url = rabbitmq.vhost()
