@@ -12,7 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from fastq.backends.meta import MetaCodec
+from fastq.exceptions import ChordError
 from fastq.request import Request
+from fastq.states import FAILURE
 from fastq.types import Part
 from fastq.wire import chord
 
@@ -92,6 +94,15 @@ def failures(codec: MetaCodec, sigs: Iterable[Any], state: str, error: BaseExcep
         if member is not None:
             parts.append(part_of(codec, member, state, error, place))
     return results, parts
+
+
+def given_up(codec: MetaCodec, args: Any, error: BaseException, place: Place) -> tuple[list[Stored], list[Part]]:
+    """Return what fails when the message that completes a chord is given up; *args* are those of its task."""
+    if not isinstance(args, (list, tuple)) or len(args) < 2:
+        return [], []
+    # Whoever waits for the body of that chord must not wait for ever.
+    lost = ChordError(f"the message that completes the chord is given up: {error!r}")
+    return failures(codec, (args[1],), FAILURE, lost, None, place)
 
 
 def fates(codec: MetaCodec, request: Request, state: str, error: BaseException, traceback: str | None,

@@ -19,7 +19,7 @@ from fastq._ext.envelope import unpack
 from fastq._ext.execute import Executor
 from fastq._ext.ring import parse_effects
 from fastq.app import links, workflow
-from fastq.app.parts import Member, Place, fates, part_of
+from fastq.app.parts import Member, Place, fates, given_up, part_of
 from fastq.app.retry import signature_of
 from fastq.app.unlock import Leave
 from fastq.backends.meta import MetaCodec
@@ -42,7 +42,7 @@ from fastq.pool.crew import HARD
 from fastq.pool.shared import Spill
 from fastq.request import Request
 from fastq.saferepr import saferepr
-from fastq.wire import compression, serializers
+from fastq.wire import chord, compression, serializers
 from fastq.wire.message import parse_v1
 from fastq.worker.effects import pack_joined, pack_message, pack_part, pack_reason, pack_result
 from fastq.worker.outcome import FATES, Ending, Keep, Outcome, Send, error_of
@@ -276,9 +276,15 @@ class Trace:
               is_read: bool = True) -> bytes:
         """Pack what fails along with a task: its chord counts it, and the rest of its chain will never run."""
         state = FATES[outcome].stored
-        if self._codec is None or state not in _FINAL or not (request.chord or request.chain or not is_read):
+        if self._codec is None or state not in _FINAL:
             return b""
-        results, parts = fates(self._codec, request, state, error, traceback, self._place(request), is_read=is_read)
+        place = self._place(request)
+        if request.task == chord.UNLOCK:
+            results, parts = given_up(self._codec, request.args, error, place)
+        elif request.chord or request.chain or not is_read:
+            results, parts = fates(self._codec, request, state, error, traceback, place, is_read=is_read)
+        else:
+            return b""
         return b"".join(pack_result(*stored) for stored in results) + b"".join(map(pack_part, parts))
 
     @staticmethod

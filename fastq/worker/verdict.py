@@ -13,13 +13,12 @@ from typing import Any
 
 from fastq import signals
 from fastq._ext import envelope
-from fastq.app.parts import Place, failures, fates
+from fastq.app.parts import Place, fates, given_up
 from fastq.app.results import Expiry
 from fastq.app.traits import Traits
 from fastq.backends.meta import MetaCodec
-from fastq.exceptions import ChordError, WireError
+from fastq.exceptions import WireError
 from fastq.request import Request
-from fastq.states import FAILURE
 from fastq.types import Endings, Result
 from fastq.wire import chord, compression, serializers
 from fastq.worker.outcome import FATES, Keep, Outcome
@@ -100,10 +99,8 @@ class Verdicts:
         priority = properties.get("priority") or 0
         results, parts = fates(self._codec, request, state, error, None, Place(queue, priority),
                                is_read=links is not None)
-        if request.task == chord.UNLOCK and parts_read is not None and len(parts_read[0]) > 1:
-            # Whoever waits for the body of that chord must not wait for ever.
-            lost = ChordError(f"the message that completes the chord is given up: {error!r}")
-            more = failures(self._codec, (parts_read[0][1],), FAILURE, lost, None, Place(queue, priority))
+        if request.task == chord.UNLOCK and parts_read is not None:
+            more = given_up(self._codec, parts_read[0], error, Place(queue, priority))
             results, parts = results + more[0], parts + more[1]
         at = self._expiry.at(state)
         endings.results += [Result(*stored, at, _reply_to(properties)) for stored in results]
