@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from fastq import signals
 from tests.deadline import wait_until
 
 HEAD = """
@@ -149,6 +150,8 @@ def project(folder: Path, source: str, **settings: Any) -> Iterator[Project]:
     sys.path.insert(0, str(folder))
     sys.modules.pop("proj", None)
     importlib.invalidate_caches()
+    heard = {name: getattr(signals, name).receivers for name in signals.__all__
+             if isinstance(getattr(signals, name), signals.Signal)}
     made = importlib.import_module("proj")
     opened = Project(folder, made.app, made)
     try:
@@ -163,6 +166,8 @@ def project(folder: Path, source: str, **settings: Any) -> Iterator[Project]:
         opened.app.close()
         os.close(made.note_fd)
         sys.modules.pop("proj", None)
+        for name, receivers in heard.items():
+            getattr(signals, name).receivers = receivers    # the project's would hear of every later test's tasks
         sys.path.remove(str(folder))
 
 
