@@ -66,9 +66,10 @@ def test_queues_on_several_nodes_are_served_in_turn(
     assert ready(producer) == dict.fromkeys(names, 200)
     with working(cluster_url, *names) as worker:
         first = worker.take(90)
-        assert set(Counter(queue for queue, *_ in first)) == set(names)
         worker.turn(ack=runs(first))
         found = bodies(first) + drain(worker, 510)
+    # One node may be the slowest to answer, but none waits until another's queue is empty.
+    assert {body.rpartition("-")[0] for body in found[:300]} == set(names)
     assert Counter(found) == Counter(f"{name}-{n}" for n in range(200) for name in names)
     for name in names:
         assert [body for body in found if body.startswith(name)] == [f"{name}-{n}" for n in range(200)]
