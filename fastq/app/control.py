@@ -18,8 +18,6 @@ from fastq.exceptions import CeleryWarning
 
 Answers = list[dict[str, Any]]
 Ids = str | Iterable[str]
-GRACE_S = 0.1
-"""After the last answer that was waited for, a second one of the same name would have come by then."""
 
 
 class Control:

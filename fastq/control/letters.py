@@ -1,4 +1,4 @@
-"""Requests to workers and their answers, as messages: Celery's form, byte for byte what kombu's pidbox makes of it."""
+"""Requests to workers and their answers, as messages, in the form that kombu's pidbox gives them."""
 
 from __future__ import annotations
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-EXCHANGE, REPLIES = "celery.pidbox", "reply.celery.pidbox"
-"""Where requests go to all workers, and where answers come back: Celery's names."""
 REQUEST_S, QUEUE_S = 300.0, 10.0
 """Seconds after which a request that nobody took is dropped, and a queue that nobody consumes."""
 KEPT_S = 10_800.0

@@ -40,6 +40,7 @@ class RedisMailbox:
         self._keys = keys
         self._requests, self._answers = f"{name}.pidbox", f"reply.{name}.pidbox"
         self._queue, self._member = b"", ""
+        self._pinged_at = 0.0
 
     def listen(self, node: str) -> None:
         """Subscribe to the channel of all workers; nothing there is *node*'s own."""
@@ -82,7 +83,8 @@ class RedisMailbox:
         silent_s = time.monotonic() - link.heard_at
         if silent_s > SILENT_S:
             raise link.lose(f"nothing was heard for {silent_s:.0f} s")
-        if silent_s > PING_S:
+        if silent_s > PING_S and self._pinged_at < link.heard_at:
+            self._pinged_at = time.monotonic()
             link.send(resp.command("PING"))
         return found
 

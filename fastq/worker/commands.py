@@ -51,9 +51,10 @@ def revoke(panel: Panel, task_id: str | Iterable[str], terminate: bool = False, 
            kept: bool = False, **_: Any) -> object:
     """Let the tasks of these ids not start; with *terminate* end those that run, by killing their child."""
     ids = {task_id} if isinstance(task_id, str) else set(task_id)
-    _remember(panel, [Revoked(each, "", time.time() + KEPT_S) for each in ids], kept)
-    running = {request["id"] for child, _, request in _held(panel) if child >= 0}
-    _store_revoked(panel, ids - running)
+    held = _held(panel)
+    _remember(panel, [Revoked(each, "", time.time() + KEPT_S) for each in ids], kept,
+              is_waiting=any(child < 0 and request["id"] in ids for child, _, request in held))
+    _store_revoked(panel, ids - {request["id"] for child, _, request in held if child >= 0})
     if terminate:
         ended = _terminate(panel, lambda request: request["id"] in ids, signal)
         return {"ok": f"terminate: {', '.join(ended)}" if ended else "terminate: tasks unknown"}
@@ -72,19 +73,22 @@ def revoke_by_stamped_headers(panel: Panel, headers: Mapping[str, Any], terminat
     """Let all tasks that are stamped with one of *headers* not start; with *terminate* end those that run."""
     wanted = {(name, str(value)) for name, values in headers.items()
               for value in (values if isinstance(values, (list, tuple, set)) else [values])}
-    _remember(panel, [Revoked(value, name, time.time() + KEPT_S) for name, value in wanted], kept)
+    waiting = (request for child, _, request in _held(panel) if child < 0)
+    _remember(panel, [Revoked(value, name, time.time() + KEPT_S) for name, value in wanted], kept,
+              is_waiting=any(wanted & stamps_of(request["headers"]) for request in waiting))
     if terminate:
         ended = _terminate(panel, lambda request: bool(wanted & stamps_of(request["headers"])), signal)
         return {"ok": f"terminate: {', '.join(ended)}" if ended else "terminate: tasks unknown"}
-    return {"ok": f"headers {dict(headers)} flagged as revoked"}
+    return {"ok": f"headers {dict(headers)} flagged as revoked, but not terminated"}
 
 
-def _remember(panel: Panel, revoked: list[Revoked], kept: bool) -> None:
+def _remember(panel: Panel, revoked: list[Revoked], kept: bool, *, is_waiting: bool) -> None:
     panel.revocations.add(revoked)
     if not kept:
         panel.keep(revoked)
-    # Those that wait here already were let through: they go back, come again, and are decided about.
-    panel.take_back()
+    if is_waiting:
+        # It was let through already: what waits goes back, comes again, and is decided about.
+        panel.take_back()
 
 
 def _store_revoked(panel: Panel, ids: set[str]) -> None:

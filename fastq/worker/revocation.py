@@ -15,6 +15,7 @@ from fastq.control.mailbox import Revoked
 
 MOST = int(os.environ.get("CELERY_WORKER_REVOKES_MAX", "50000"))
 """Revocations that a worker remembers; the oldest are forgotten first."""
+PRUNE_S = 60.0
 
 
 class Revocations:
@@ -24,17 +25,23 @@ class Revocations:
         self._ring = ring
         self._ids: dict[str, float] = {}
         self._stamps: dict[tuple[str, str], float] = {}
+        self._prune_at = 0.0
 
     def add(self, revoked: Iterable[Revoked]) -> None:
-        """Remember *revoked*, and forget what has expired."""
+        """Remember *revoked*. What has expired is forgotten from time to time: until then it costs a look."""
         for value, header, until in revoked:
             known: dict[Any, float] = self._stamps if header else self._ids
             key = (header, value) if header else value
+            # Put last also if it was there: the oldest are forgotten first.
             known[key] = max(until, known.pop(key, 0.0))
+            if not header:
+                self._ring.revoked.add(_packed(value))
         now = time.time()
-        self._ids, self._stamps = _current(self._ids, now), _current(self._stamps, now)
-        self._ring.revoked.clear()
-        self._ring.revoked.update(task_id.encode("utf-8", "surrogatepass") for task_id in self._ids)
+        if now >= self._prune_at or len(self._ids) > MOST or len(self._stamps) > MOST:
+            self._prune_at = now + PRUNE_S
+            self._ids, self._stamps = _current(self._ids, now), _current(self._stamps, now)
+            self._ring.revoked.clear()
+            self._ring.revoked.update(map(_packed, self._ids))
         self._ring.looks_at_stamps = bool(self._stamps)
 
     @property
@@ -64,6 +71,11 @@ def stamps_of(headers: Mapping[str, Any]) -> set[tuple[str, str]]:
 
 def _current(known: dict[Any, float], now: float) -> dict[Any, float]:
     kept = {key: until for key, until in known.items() if until > now}
-    for key in list(kept)[:max(0, len(kept) - MOST)]:
+    # A tenth more than is too many, so that not each that comes makes room for itself alone.
+    for key in list(kept)[:len(kept) - MOST + MOST // 10 if len(kept) > MOST else 0]:
         del kept[key]
     return kept
+
+
+def _packed(task_id: str) -> bytes:
+    return task_id.encode("utf-8", "surrogatepass")
