@@ -5,76 +5,19 @@
 from __future__ import annotations
 
 import os
-from itertools import repeat
 
-import naps
-from bell import ring
-from fastq_chord import furnish
-from workflows import furnish as furnish_workflows
+import fastq_chord
+import workflows
+from fastq_tasks import furnish
 
 from fastq import Fastq, canvas
 from fastq.transport import open as open_transport
 
 URL = "sqlite:///" + os.path.join(os.environ["BENCH_FOLDER"], "fastq.db")
 app = Fastq("bench", broker=URL)
-HOUR_S = 3600
-chord = furnish(app)
-
-
-@app.task(ignore_result=True)
-def noop() -> None:
-    pass
-
-
-@app.task
-def answer() -> int:
-    return 42
-
-
-@app.task(ignore_result=True)
-def marker(name: str) -> None:
-    ring(name)
-
-
-@app.task(ignore_result=True)
-def deep(frames: int) -> None:
-    down(frames)
-
-
-def down(frames: int) -> None:
-    if frames == 0:
-        raise ValueError("too deep")
-    down(frames - 1)
-
-
-send_group, run_chain = furnish_workflows(app, canvas)
-nap = app.task(ignore_result=True, name="nap")(naps.nap)
-call = noop.delay
-mark = marker.delay
-
-
-def call_many(n: int) -> None:
-    noop.starmap_delay(repeat((), n))
-
-
-def fail(n: int) -> None:
-    deep.starmap_delay(repeat((29,), n))
-
-
-def answers(n: int) -> None:
-    answer.starmap_delay(repeat((), n))
-
-
-def call_naps(n: int) -> None:
-    nap.starmap_delay(repeat((n,), n))
-
-
-def call_later() -> None:
-    noop.apply_async(countdown=HOUR_S)
-
-
-def ask() -> None:
-    assert answer.delay().get(timeout=10) == 42
+call, mark, ask, call_later, call_many, answers, call_naps, fail = furnish(app)
+chord = fastq_chord.furnish(app)
+send_group, run_chain = workflows.furnish(app, canvas)
 
 
 def backlog() -> int:
