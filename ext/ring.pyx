@@ -671,8 +671,8 @@ cdef class Ring:
         return slot.tag, deaths, slot.task, slot.outcome, queue, content, (slot.flags & SLOT_EARLY) != 0, reason
 
     cdef tuple describe_begun(self, Slot* slot):
-        # Of a run that was over: how it had ended, and why. Of one that was lost the outcome is 0, whatever its child had
-        # written down when it died: that was not said, and what would follow is not to be had any more.
+        # Of a run that was over: how it had ended, and why. Of one that was lost the outcome is 0, whatever its child
+        # had written down when it died: that was not said, and what would follow is not to be had any more.
         if slot.flags & SLOT_VERDICT:
             return self.describe(slot, self.read_effects(slot, [], [], []))
         queue, deaths, content = self.row_of(slot)

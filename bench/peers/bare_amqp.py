@@ -15,7 +15,7 @@ from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 from bell import ring
-from fastq_amqp_peer import app, noop
+from fastq_amqp_peer import app
 
 from fastq._ext.amqp import METHODS, Held, publish, publisher
 from fastq.amqp.link import Link
@@ -37,6 +37,7 @@ DISTINCT = 1_000
 
 def contents() -> list[bytes]:
     app.finalize()
+    noop = app.tasks["noop"]
     made = [app.message_of(noop.s()).content for _ in range(DISTINCT)]
     app.close()
     return made

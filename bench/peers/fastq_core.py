@@ -14,7 +14,7 @@ import os
 import resource
 import time
 
-from fastq_peer import noop
+from fastq_peer import app
 
 from fastq._ext.ring import Ring, ring_size
 from fastq.pool.shared import SLOT_BYTES, SLOTS, Spill, shared_block, wake_pair
@@ -26,16 +26,16 @@ BATCH = 256
 
 def core(n: int, _timed: object) -> dict[str, float]:
     """Run *n* no-op tasks through ring and child; returns seconds of wall and CPU time, of both processes."""
-    task = noop
-    task.app.finalize()
+    app.finalize()
+    task = app.tasks["noop"]
     spill = Spill()
     memory = shared_block(ring_size(SLOTS, SLOT_BYTES, 1))
     ring = Ring(memory, slots=SLOTS, slot_bytes=SLOT_BYTES, children=1, spill=spill.put, unspill=Spill.drop,
                 tasks=[(task.name.encode(), outcome.endings(outcome.AckRules()), False, None, None)])
     wake_in, wake_out = wake_pair()
-    spec = child.ChildSpec(app=task.app, tasks=[task], ring=memory, wake_fd=wake_out, hostname="core", codec=None,
+    spec = child.ChildSpec(app=app, tasks=[task], ring=memory, wake_fd=wake_out, hostname="core", codec=None,
                            accept=("json",), spill=spill, parent_pid=os.getpid())
-    contents = [task.app.message_of(task.s()).content for _ in range(BATCH)]
+    contents = [app.message_of(task.s()).content for _ in range(BATCH)]
     if (pid := os.fork()) == 0:
         os._exit(child.main(spec, 0))
     cpu, wall = time.process_time(), time.perf_counter()
