@@ -74,6 +74,8 @@ class Desk:
         """The lists were empty when they were last asked, and nothing was heard since."""
         self._is_deep = False
         """The lists had as much as was asked for."""
+        self._is_flood = False
+        """Waits get one message after the other: the next turn asks whether there are more."""
         self._suspect: int | None = None
         self._lost: dict[int, int] = {}
         """What was lost, with the deaths it has now; its envelope is to be marked before it goes back."""
@@ -115,6 +117,8 @@ class Desk:
         return taken
 
     def _accept(self, endings: Endings) -> None:
+        if not endings:
+            return
         lost = [(tag, tag) for tag in endings.lost]
         dead = [(tag, tag) for tag, _ in endings.dead]
         later = [(tag, tag) for tag, _ in endings.later]
@@ -197,14 +201,15 @@ class Desk:
     def _piece(self) -> int:
         """How many deliveries the next turn asks for."""
         # What was lost is next in line, so nothing is asked for before it is back there.
-        if not self._wants or self._is_dry or self._lost:
+        if not self._wants or (self._is_dry and not self._is_flood) or self._lost:
             return 0
         return min(PIECE, self._room) if self._is_deep else self._room
 
     def _send_turn(self, line: Line) -> None:
         credit = self._piece
-        if credit > 0 or self._outbox.is_urgent or (self._lost and self._outbox.adopted):
-            said, self._outbox = self._outbox, Outbox()
+        # For a guess alone no turn is sent: a short task is over before it would be answered, and asks along with that.
+        if (credit > 0 and not self._is_dry) or self._outbox.is_urgent or (self._lost and self._outbox.adopted):
+            said, self._outbox, self._is_flood = self._outbox, Outbox(), False
             may_try = self._suspect is None and not self._turns.tries_suspect
             self._turns.send(line, said, credit, may_try=may_try)
 
@@ -263,7 +268,7 @@ class Desk:
         """Take in what a wait got; the next turn records it."""
         now = time.monotonic()
         if now - self._came_at < FLOOD_S:
-            self._is_dry = False    # they come faster than one by one is fetched: the lists have more
+            self._is_flood = True   # they may come faster than they are fetched one by one
         self._came_at = now
         number = self._turns.next_number
         self._turns.next_number += 1
@@ -324,6 +329,8 @@ class Desk:
             return self._reach.retry_in_s
         if self.gathered:
             return 0.0
+        if self._is_flood:
+            self._is_dry = self._is_flood = False
         self.send()
         if not self._wants:
             if not self._turns.asked:

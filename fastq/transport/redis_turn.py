@@ -10,7 +10,7 @@ from itertools import chain
 
 from fastq._ext import kombu
 from fastq.transport.redis_keys import Keys, due_ms
-from fastq.transport.redis_lanes import Lanes
+from fastq.transport.redis_lanes import LANE_BITS, Lanes
 from fastq.transport.redis_route import Place
 from fastq.transport.redis_script import Argument, Script
 from fastq.types import Endings, Message, Result
@@ -18,6 +18,8 @@ from fastq.types import Endings, Message, Result
 SCRIPT = Script.named("result", "turn")
 MOST_UNKNOWN = 16
 """So many messages of one inbox are taken by a turn that asks for what nobody knows of; as in turn.lua."""
+ENDED = -1
+"""The number of what has ended before it was held; as in turn.lua."""
 Pair = tuple[int, int]
 
 
@@ -82,7 +84,7 @@ class Outbox:
             return more.setdefault(key, names + len(more))
 
         groups: list[Argument] = []
-        _append(groups, [(lane, number, 1) for lane, number in self.adopted])
+        _append(groups, self._adopted())
         _append(groups, [(lane,) for lane in sorted(self.unknown)])
         _append(groups, self.acked)
         _append(groups, sorted(self.back))
@@ -92,6 +94,17 @@ class Outbox:
         _append(groups, [(place(key), ttl, document) for key, ttl, document in self.results])
         _append(groups, self.later)
         return SCRIPT.words((*lanes.fixed, *more), (lanes.life, *head, *groups))
+
+    def _adopted(self) -> list[tuple[int, int, int]]:
+        """Queue, number and count of what waits got; what has ended by now need not be held first, and is not acked."""
+        adopted = []
+        for lane, number in self.adopted:
+            run = (lane << LANE_BITS | number,) * 2
+            if run in self.acked:
+                self.acked.remove(run)
+                number = ENDED
+            adopted.append((lane, number, 1))
+        return adopted
 
 
 def _append(groups: list[Argument], members: Iterable[tuple[Argument, ...]]) -> None:

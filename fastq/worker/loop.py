@@ -31,6 +31,8 @@ class Sleeper:
         self._bell_fd = -1
         self.woken: set[int] = set()
         """The descriptors that ended the last sleep."""
+        self.is_called = False
+        """It was neither the bell nor a completion that did: time, a signal, or the end of a child."""
         self.poller = selectors.DefaultSelector()
         self.poller.register(wake_fd, selectors.EVENT_READ)
         self._signals_in, self._signals_out = socket.socketpair()
@@ -59,7 +61,7 @@ class Sleeper:
 
     def sleep(self, most_s: float) -> bool:
         """Sleep for *most_s* seconds at most; returns True when the bell rang."""
-        self.woken = _NOBODY
+        self.woken, self.is_called = _NOBODY, False
         if self._ring.waiting >= GATHER_AT:
             time.sleep(GATHER_S)
             return False
@@ -70,6 +72,7 @@ class Sleeper:
         finally:
             self._ring.awake()
         self.woken = woken = {key.fd for key, _ in events}
+        self.is_called = not woken <= {self._wake_fd, self._bell_fd} or not woken
         for fd in woken & {self._wake_fd, self._signals_in.fileno()}:
             self._drain(fd)
         return self._bell_fd in woken

@@ -41,6 +41,7 @@ from fastq.worker.rate import Rates
 from fastq.worker.remote import Remote
 from fastq.worker.revocation import Revocations
 from fastq.worker.room import Room
+from fastq.worker.rounds import Rounds
 from fastq.worker.settle import Settler
 from fastq.worker.shutdown import Grace, Notice, Stop, StopWish
 from fastq.worker.staff import Staff, starter
@@ -51,8 +52,6 @@ logger = logging.getLogger("celery.worker")
 
 IDLE_S = 5.0
 RETRY_FIRST_S, RETRY_MOST_S = 0.05, 5.0
-REAP_S = 0.005
-"""A busy worker looks for children that ended so often: it costs a system call for each."""
 CHILD_EXIT_S = 10.0
 PARTING_S = 5.0
 """A worker that stops while its broker is away waits so long for it, if it has something to leave there."""
@@ -202,6 +201,7 @@ class Worker:
             max_tasks=told.max_tasks_per_child, max_memory_kib=told.max_memory_per_child, kind=told.kind,
             concurrency=told.concurrency, bells=room.bells, trial=room.trial)
         self._staff: Staff | None = None
+        self._rounds = Rounds()
         self._solo: Executor | None = None
         if told.kind.live is None:
             self._solo = child.make_executor(spec, 0)
@@ -212,6 +212,7 @@ class Worker:
                         logs_json=self.wish.is_silent)
         self._staff = Staff(told, begin, self._ring, self._settler, self._sleeper, list(self._traits),
                             lambda children: self._prefetch.resize(children * told.concurrency))
+        self._rounds.staff = self._staff
         self._staff.start()
 
     def _open_broker(self) -> None:
@@ -245,7 +246,7 @@ class Worker:
         """Wait for the broker for as long as it takes. Raises BrokerRefused when it does not want us."""
         with meanwhile(self._watch_over):
             while not self._try_attach(is_boot=True) and self.wish.now is Stop.NOT:
-                self._tend()
+                self._rounds.go()
                 self._sleeper.pause(self._attempts.wait_s)
 
     def _try_attach(self, *, is_boot: bool = False) -> bool:
@@ -293,7 +294,7 @@ class Worker:
 
     def _watch_over(self, is_opening: bool) -> None:
         """Do what cannot wait for a broker that does not answer. Raises TransportError when that is not worth it."""
-        self._tend()
+        self._rounds.go()
         if self.wish.now is Stop.SOFT:
             self._grace.look()
         # What stands is not given up in the middle of a word: all that is held there would come twice.
@@ -337,11 +338,7 @@ class Worker:
             if self._is_done():
                 return
         now = time.monotonic()
-        if now >= self._reap_at or self._is_cut_off:
-            self._reap_at = now + REAP_S
-            due = self._tend()
-        else:
-            due = self._staff.enforce() if self._staff else None
+        due = self._rounds.go() if self._is_cut_off else self._rounds.pass_by(now)
         if self._is_cut_off and (self._is_done() or not self._try_attach()):
             self._bide(due)
             return
@@ -353,7 +350,9 @@ class Worker:
         moved = self._consumer.turn()
         if self._solo:
             moved = self._solo.run_ready() > 0 or moved
-        if not moved and not self._consumer.hand_back():
+        if moved:
+            self._rounds.moved()
+        elif not self._consumer.hand_back():
             self._rest(due)
 
     def _is_done(self) -> bool:
@@ -384,7 +383,7 @@ class Worker:
         self._settler.collect()
         if self.wish.now in (Stop.WARM, Stop.SOFT) and self._parting_at is None and self._ring.in_hand == 0:
             self._parting_at = time.monotonic() + PARTING_S
-        self._reap_at = 0.0
+        self._rounds.call()
         if not self._is_done():
             parting_s = None if self._parting_at is None else max(0.0, self._parting_at - time.monotonic())
             waits = (due, parting_s, self._grace.left_s, self._attempts.wait_s)
@@ -394,17 +393,19 @@ class Worker:
     def _rest(self, due: float | None) -> None:
         if self._is_done() or (self.wish.now is not Stop.NOT and not self._consumer.closing):
             return
-        self._reap_at = 0.0
+        if self._consumer.linger():
+            return
         waits = [IDLE_S, self._keep_at - time.monotonic()]
         armed = self._consumer.arm()
         waits += [wait for wait in (due, armed, self._grace.left_s, self._decider.soon.due_in) if wait is not None]
         if self._ring.waiting or self._consumer.is_ahead:
             waits.append(0.05)      # un-started work may have to go back
-        if min(waits) > 0 and self._consumer.linger():
-            return
-        waits += [tended for tended in (self._tend(),) if tended is not None]
-        if min(waits) > 0 and self._sleeper.sleep(min(waits)):
-            self._consumer.wake()
+        waits.append(self._rounds.rest_s())
+        if min(waits) > 0:
+            if self._sleeper.sleep(min(waits)):
+                self._consumer.wake()
+            if self._sleeper.is_called:
+                self._rounds.call()
         self._hear()
 
     def _hear(self) -> None:
@@ -420,16 +421,7 @@ class Worker:
             if self._transport.keep():
                 self._consumer.wake()
 
-    def _tend(self) -> float | None:
-        """Look after the children and their time limits; returns the seconds until there is more to do, or None."""
-        if self._staff is None:
-            return None
-        dues = [due for due in (self._staff.tend(), self._staff.enforce()) if due is not None]
-        return max(0.0, min(dues)) if dues else None
-
     _pause_s = RETRY_FIRST_S
-    _reap_at = 0.0
-    """When to look for children that ended; 0: now, since their end may be what woke this process."""
     _is_cut_off = True
     """The broker has given our deliveries to others, or never knew us; attach before anything else."""
     _parting_at: float | None = None

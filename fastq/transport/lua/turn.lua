@@ -8,7 +8,8 @@
 -- ARGV[1] life, [2] number of the turn, [3] number of the first tag to give, [4] credit: how many at most,
 --     [5] which queue is the first (from 0), [6] 1 when a suspect may be given, [7] how many lists, [8] how many queues
 -- then nine groups, each behind the count of its members:
---     adopted   queue (from 0), first number, count: what a blocking wait told, so that the client knows it already
+--     adopted   queue (from 0), first number, count: what a blocking wait told, so that the client knows it already; -1
+--               as number: it has ended, and is not held first
 --     unknown   queue (from 0): its inbox may hold what no client knows of
 --     acked     first tag, last tag
 --     back      first tag, last tag: next in line again
@@ -126,12 +127,14 @@ end
 -- What blocking waits got; the next one is at the left end of an inbox.
 local from, to, step = members(3)
 for i = from, to, step do
-  local lane, count = tonumber(ARGV[i]), tonumber(ARGV[i + 2])
+  local lane, first, count = tonumber(ARGV[i]), tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local inbox = KEYS[inboxes_at + lane + 1]
-  local envelopes = redis.call('LRANGE', inbox, 0, count - 1)
+  local envelopes = first < 0 and {} or redis.call('LRANGE', inbox, 0, count - 1)
   if #envelopes > 0 then
-    keep(lane, tonumber(ARGV[i + 1]), envelopes)
-    redis.call('LTRIM', inbox, #envelopes, -1)
+    keep(lane, first, envelopes)
+  end
+  if first < 0 or #envelopes > 0 then
+    redis.call('LTRIM', inbox, count, -1)
   end
 end
 from, to, step = members(1)
@@ -304,6 +307,10 @@ end
 if credit > 0 then
   look_ahead()
   local left = credit
+  -- Where tasks come one by one there is nothing, as one question finds.
+  if futures_at < PIECE and redis.call('EXISTS', unpack(KEYS, 6, futures_at)) == 0 then
+    left, may_try = 0, false
+  end
   if may_try then
     in_turn(function(queue)
       if left == credit then

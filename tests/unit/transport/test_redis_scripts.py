@@ -228,6 +228,14 @@ def test_what_a_wait_got_is_recorded_and_what_nobody_was_told_of_is_given(life: 
     assert life.client.exists("fastq.inbox.life.0") == 0
 
 
+def test_what_has_ended_by_now_is_only_taken_out_of_its_inbox(life: Life) -> None:
+    life.client.rpush("fastq.inbox.life.0", "over", "runs", "untold")
+    reply = life.turn(0, base=10, adopted=[(0, 5), (0, 6)], acked=[(5, 5)])
+    assert reply[3:] == [[]]
+    assert life.held() == {6: b"runs"}
+    assert life.client.lrange("fastq.inbox.life.0", 0, -1) == [b"untold"]
+
+
 def test_of_suspects_one_at_most_is_given(life: Life) -> None:
     life.put("s", "t", key="fastq.trial.q")
     life.put("a")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -79,3 +80,47 @@ def test_an_answer_that_nobody_asked_for_breaks_the_connection_and_nothing_else(
         wait_until(lambda: worker.turn(5) == [] and "what was not asked" in caplog.text)
         server.put("a")
         assert bodies(worker.take(1)) == ["a"]
+
+
+def calls(server: Server) -> dict[str, int]:
+    """How often the server was asked what, within scripts too."""
+    return {name.removeprefix("cmdstat_"): row["calls"] for name, row in server.client.info("commandstats").items()}
+
+
+def test_short_tasks_one_by_one_cost_a_wait_and_a_script_each(server: Server) -> None:
+    count = 20
+    with working(server.url) as worker:
+        worker.idle()
+        server.client.config_resetstat()
+        for at in range(count):
+            server.put(str(at))
+            rows = worker.take(1)
+            assert bodies(rows) == [str(at)]
+            worker.turn(1, ack=runs(rows))
+            worker.idle(1)
+        worker.until(lambda: not worker.desk._turns)
+        asked = calls(server)
+        assert server.held() == [] and server.bodies() == []
+        assert server.client.exists(*worker.desk.lanes.inboxes) == 0
+    assert asked["evalsha"] <= count + 2 and asked["blmove"] <= count + 1
+    # What ended before the server was told of it is never put among what is held, nor looked at.
+    assert asked.get("lrange", 0) == 0
+    assert asked["hset"] <= asked["evalsha"]
+
+
+def test_a_guess_that_there_is_more_is_asked_before_the_worker_sleeps(server: Server) -> None:
+    with working(server.url) as worker:
+        worker.idle()
+        rows = []
+        server.put("a")
+        rows += worker.take(1, credit=9)    # it runs long: nothing is acked meanwhile
+        worker.idle(8)
+        server.client.config_resetstat()
+        worker.desk._came_at = time.monotonic()     # "b" comes right behind it
+        server.put("b", "c")
+        while len(rows) < 3:
+            worker.sleep()
+            rows += worker.turn(9 - len(rows))
+        assert bodies(rows) == ["a", "b", "c"]
+        assert calls(server)["evalsha"] == 1
+        assert sorted(server.held()) == ["a", "b", "c"]

@@ -1,0 +1,57 @@
+"""When the children are looked after: at every call for it, on a beat while there is work, and once more before a rest.
+
+It costs some system calls for each child, more than a short task takes; time limits are looked at every time.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+from fastq.worker.staff import Staff
+
+BEAT_S = 0.005
+
+
+class Rounds:
+    """The rounds of one worker; one without a staff has nobody to look after."""
+
+    def __init__(self) -> None:
+        self.staff: Staff | None = None
+        self._next_at = 0.0
+        self._due_at = math.inf
+        self._is_calm = False
+
+    def call(self) -> None:
+        """Go next time in any case: the end of a child may be what woke this process."""
+        self._next_at = 0.0
+
+    def moved(self) -> None:
+        """Take note that something came or ended: before a long rest, look once more."""
+        self._is_calm = False
+
+    def go(self) -> float | None:
+        """Look after all of them; returns the seconds until there is more to do, or None. Raises PoolError."""
+        now = time.monotonic()
+        self._next_at, self._due_at, self._is_calm = now + BEAT_S, math.inf, True
+        if self.staff is None:
+            return None
+        if (due := self.staff.tend()) is not None:
+            self._due_at = now + max(0.0, due)
+        return self._sooner(self.staff.enforce())
+
+    def pass_by(self, now: float) -> float | None:
+        """The same, but for the limits only when it is time for that."""
+        if now >= self._next_at:
+            return self.go()
+        return self.staff.enforce() if self.staff else None
+
+    def rest_s(self) -> float:
+        """The seconds that may be slept as far as children and limits are concerned; without bound: inf."""
+        limit_s = self.staff.enforce() if self.staff else None
+        left_s = (self._due_at if self._is_calm else self._next_at) - time.monotonic()
+        return left_s if limit_s is None else min(limit_s, left_s)
+
+    def _sooner(self, limit_s: float | None) -> float | None:
+        left_s = max(0.0, self._due_at - time.monotonic())
+        return limit_s if left_s == math.inf else left_s if limit_s is None else min(limit_s, left_s)
