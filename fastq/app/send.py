@@ -310,18 +310,21 @@ def store(app: Any, message: Message, policy: Mapping[str, Any] | None) -> None:
 
 
 def store_again(app: Any, message: Message, policy: Mapping[str, Any] | None, error: Exception) -> None:
-    """Go on storing *message* after a first *error*, as *policy* allows; then raise the last error."""
+    """Go on storing *message* after a first *error*, as *policy* allows; then raise the last error.
+
+    It says all there is to know: the caller does not get our way to the broker in 80 lines of traceback besides.
+    """
     if policy is None:
-        raise error
+        raise error.with_traceback(None) from None
     limit = policy.get("max_retries", 3)
     pause = policy.get("interval_start", 0.0)
     tries = 0
     while True:
         # A full disk does not empty in a second, and the caller should hear of it at once.
         if isinstance(error, BrokerFull) or not isinstance(error, tuple(policy.get("retry_errors") or (Exception,))):
-            raise error
+            raise error.with_traceback(None) from None
         if limit is not None and tries >= limit:
-            raise error
+            raise error.with_traceback(None) from None
         if policy.get("errback"):
             policy["errback"](error, pause)
         time.sleep(pause)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 import uuid
 from datetime import date, datetime, timedelta, timezone
+from traceback import format_exception
 
 import pytest
 
@@ -485,3 +486,15 @@ def test_send_task_is_not_eager_and_says_so(app, add, sent):
     with pytest.warns(CeleryWarning, match="no effect"):
         app.send_task(add.name, (1,))
     assert only(sent())
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "amqp://127.0.0.1:1//"])
+@pytest.mark.parametrize("options", [{}, {"queue": "other"}, {"retry": False}], ids=["plain", "options", "once"])
+def test_a_broker_that_is_away_is_told_of_in_a_line_not_in_a_page(url, options):
+    app = Fastq("away", broker=url, task_publish_retry_policy={"max_retries": 1, "interval_start": 0})
+    away = app.task(name="away")(lambda: None)
+    with pytest.raises(OperationalError, match=r"cannot reach .*127\.0\.0\.1:1") as caught:
+        away.apply_async(**options) if options else away.delay()
+    assert len(caught.traceback) <= 8
+    assert "The above exception" not in "".join(format_exception(caught.value))
+    app.close()
