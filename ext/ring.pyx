@@ -172,6 +172,7 @@ cdef class Ring:
     cdef uint32_t* index
     cdef uint32_t* trials       # slots on trial that are not assigned yet
     cdef uint32_t free_n, staged_n, tasks_n, index_mask, trials_n
+    cdef uint32_t touched       # slots that were ever used: those behind them take no memory yet
     cdef uint32_t trial_slot    # slot + 1 of the one that is assigned
     cdef readonly uint32_t on_trial
     cdef int trial_child
@@ -233,7 +234,6 @@ cdef class Ring:
         for i in range(children):
             memset(ring_child(ring, i), 0, sizeof(ChildHead))
         for i in range(slots):
-            ring_slot(ring, i).state = slot_state(1, 0, SLOT_FREE)
             self.free_list[slots - 1 - i] = i       # the lowest first, so that few pages are ever touched
         self.free_n = slots
         ring.magic = RING_MAGIC
@@ -447,6 +447,7 @@ cdef class Ring:
             return ODD_FULL
         row = &self.rows[task]
         number = self.free_list[self.free_n - 1]
+        self.touched = max(self.touched, number + 1)
         slot = ring_slot(self.ring, number)
         slot.tag, slot.task, slot.deaths, slot.expires_at = tag, task, deaths[0], when.expires_at
         slot.hard_s = row.hard_s if isnan(scan.hard_s) else scan.hard_s
@@ -767,7 +768,7 @@ cdef class Ring:
         cdef Slot* slot
         cdef uint64_t state
         cdef list found = []
-        for i in range(self.ring.slots):
+        for i in range(self.touched):
             slot = ring_slot(self.ring, i)
             state = fq_load64(&slot.state)
             if state_phase(state) == SLOT_CLAIMED and (
@@ -787,7 +788,7 @@ cdef class Ring:
         cdef uint64_t state
         cdef int child
         cdef list found = []
-        for i in range(self.ring.slots):
+        for i in range(self.touched):
             slot = ring_slot(self.ring, i)
             state = fq_load64(&slot.state)
             phase = state_phase(state)
@@ -802,7 +803,7 @@ cdef class Ring:
         cdef uint32_t i
         cdef Slot* slot
         cdef list found = []
-        for i in range(self.ring.slots):
+        for i in range(self.touched):
             slot = ring_slot(self.ring, i)
             if is_begun(slot) and not slot.flags & SLOT_EARLY:
                 found.append((slot.tag, self.content_of(slot)))
@@ -817,7 +818,7 @@ cdef class Ring:
         cdef Slot* slot
         cdef dict numbers = {}
         cdef list found = []
-        for i in range(self.ring.slots):
+        for i in range(self.touched):
             slot = ring_slot(self.ring, i)
             if (state_phase(slot.state) == SLOT_FREE and slot.content_n != 0
                     and not slot.flags & (SLOT_EARLY | SLOT_SPILLED)):
@@ -835,7 +836,7 @@ cdef class Ring:
         """
         cdef uint32_t i
         cdef Slot* slot
-        for i in range(self.ring.slots):
+        for i in range(self.touched):
             slot = ring_slot(self.ring, i)
             if slot.tag == old and is_begun(slot) and not slot.flags & SLOT_EARLY:
                 slot.tag = new
@@ -851,7 +852,7 @@ cdef class Ring:
         cdef list lost = []
         cdef bint told
         self.unassign(ring_child(self.ring, child * self.seats))
-        for i in range(self.ring.slots):
+        for i in range(self.touched):
             slot = ring_slot(self.ring, i)
             state = fq_load64(&slot.state)
             head = state_child(state)
@@ -904,7 +905,7 @@ cdef class Ring:
         cdef list over = []
         if self.limited == 0:
             return over, None
-        for i in range(self.ring.slots):
+        for i in range(self.touched):
             slot = ring_slot(self.ring, i)
             state = fq_load64(&slot.state)
             if not slot.flags & SLOT_LIMITED or state_phase(state) not in (SLOT_CLAIMED, SLOT_READY):

@@ -20,7 +20,7 @@ def parse_effects(
 class Ring:
     """The slot table as its supervisor sees it: fill, watch, empty.
 
-    *buffer* is writable shared memory of `ring_size` bytes. *tasks* are rows of (name as bytes,
+    *buffer* is writable shared memory of `ring_size` bytes, all of them 0. *tasks* are rows of (name as bytes,
     endings as 16 bytes, acks early, hard limit in s or None, soft limit in s or None). *spill*
     writes bytes that do not fit a slot to a file and returns its path as bytes, *unspill* removes
     it. *wake_fds* are the descriptors that wake the heads, -1 for one that sleeps on its word. A child has *seats*

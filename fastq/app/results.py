@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from datetime import timedelta, timezone, tzinfo
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 from fastq import states
 from fastq.result import result_from_tuple
@@ -66,7 +65,11 @@ def zone(name: Any, is_utc: bool) -> tzinfo:
     if isinstance(name, tzinfo):
         return name
     if name:
-        return timezone.utc if str(name).upper() == "UTC" else ZoneInfo(str(name))
+        if str(name).upper() == "UTC":
+            return timezone.utc
+        from zoneinfo import ZoneInfo  # noqa: PLC0415  only other zones pay for it
+
+        return ZoneInfo(str(name))
     return timezone.utc if is_utc else _local()
 
 

@@ -6,7 +6,6 @@ The codes are Celery's: 64 is a mistake on the command line, 69 a broker or resu
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from traceback import format_exception
 from typing import NoReturn
 
@@ -27,6 +26,8 @@ def refuse(message: str, code: int = USAGE) -> NoReturn:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the name in *known* that is most like *word*, else an empty string."""
+    from difflib import get_close_matches  # only errors pay for it
+
     close = get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 

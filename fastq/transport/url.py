@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
@@ -22,6 +21,8 @@ class Address(NamedTuple):
 def nearest(word: str, known: Iterable[str]) -> str:
     """Say which of *known* was perhaps meant, or list them all."""
     names = sorted(known)
+    from difflib import get_close_matches  # noqa: PLC0415  only errors pay for it
+
     close = get_close_matches(word, names, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
 

@@ -134,7 +134,6 @@ def main(spec: ChildSpec, index: int) -> int:
     log.name_process(f"ForkPoolWorker-{index + 1}")
     live = spec.kind.load()
     crew = _crew_of(spec, index)
-    gc.unfreeze()
     gc.enable()
     signals.worker_process_init.send(sender=spec.hostname)
     try:

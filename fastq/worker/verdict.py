@@ -6,7 +6,6 @@ and only if that runs nothing: a poisoned one stays closed here.
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -45,6 +44,8 @@ class Verdicts:
 
     def nearest_task(self, name: str) -> str | None:
         """Return the registered name that *name* was perhaps meant to be."""
+        import difflib  # noqa: PLC0415  only errors pay for it
+
         near = difflib.get_close_matches(name, self._tasks, n=1)
         return near[0] if near else None
 
