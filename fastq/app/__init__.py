@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _PARTS = frozenset((
     "annotate", "arguments", "builtins", "bulk", "confirm", "control", "eager", "express", "launch", "models", "queues",
-    "replacing", "results", "retry", "routes", "send", "traits", "waiter", "wires", "workflow",
+    "replacing", "report", "results", "retry", "routes", "send", "traits", "waiter", "wires", "workflow",
 ))
 
 

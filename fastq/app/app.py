@@ -369,6 +369,10 @@ class App(Decorator):
         """Run the command line for this app, ``sys.argv`` by default, and return its exit code."""
         return parts.launch.start(self, argv)
 
+    def bugreport(self) -> str:
+        """Return what a bug report needs, as text, with passwords masked."""
+        return str(parts.report.bugreport(self))
+
     # Life
 
     def set_current(self) -> None:

@@ -233,6 +233,10 @@ class Inspect:
         """The logical clocks of workers; Celery's have one."""
         return self._ask("clock")
 
+    def hello(self, from_node: str, revoked: Sequence[str] | None = None) -> dict[str, Any] | None:
+        """What workers know to be revoked; they learn *revoked*."""
+        return self._ask("hello", {"from_node": from_node, "revoked": list(revoked or ())})
+
     def report(self) -> dict[str, Any] | None:
         """What a bug report should say of workers."""
         return self._ask("report")

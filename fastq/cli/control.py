@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from fastq.cli.command import Chosen, Command, pass_chosen
-from fastq.cli.exits import nearest
-from fastq.cli.remote import nodes_of, parse, remote_options, show
+from fastq.cli.remote import ask_added, nodes_of, parse, remote_options, show
 from fastq.cli.target import find_app
 
 Told = Callable[..., Any]
@@ -55,12 +54,14 @@ COMMANDS: dict[str, tuple[str, Callable[[Any, list[Any], dict[str, Any]], Any]]]
 def command(chosen: Chosen, name: str, arguments: tuple[str, ...], destination: str | None, timeout: float,
             as_json: bool) -> None:
     """Tell them: revoke, terminate, limit, stop."""
+    app = find_app(chosen)
     if name not in COMMANDS:
-        raise click.UsageError(f"no command {name}{nearest(name, COMMANDS)}")
+        show(ask_added(app, "control", name, COMMANDS, arguments, destination, timeout), as_json)
+        return
     what, tell = COMMANDS[name]
     replies = name != "shutdown"
     try:
-        answers = tell(find_app(chosen).control, parse(arguments),
+        answers = tell(app.control, parse(arguments),
                        {"destination": nodes_of(destination), "timeout": timeout, "reply": replies})
     except (TypeError, IndexError) as error:
         raise click.UsageError(f"{name} takes {what}") from error

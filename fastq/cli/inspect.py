@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 
 from fastq.cli.command import Chosen, Command, pass_chosen
-from fastq.cli.exits import nearest
-from fastq.cli.remote import nodes_of, parse, remote_options, show
+from fastq.cli.remote import ask_added, nodes_of, parse, remote_options, show
 from fastq.cli.target import find_app
 
 COMMANDS = {
@@ -31,7 +30,9 @@ COMMANDS = {
 def command(chosen: Chosen, name: str, arguments: tuple[str, ...], destination: str | None, timeout: float,
             as_json: bool) -> None:
     """Ask the workers that run."""
+    app = find_app(chosen)
     if name not in COMMANDS:
-        raise click.UsageError(f"no command {name}{nearest(name, COMMANDS)}")
-    asking = find_app(chosen).control.inspect(destination=nodes_of(destination), timeout=timeout)
+        show(ask_added(app, "inspect", name, COMMANDS, arguments, destination, timeout), as_json)
+        return
+    asking = app.control.inspect(destination=nodes_of(destination), timeout=timeout)
     show(getattr(asking, name)(*parse(arguments)), as_json)

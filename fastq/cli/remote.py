@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import click
 
 from fastq.cli.command import option
-from fastq.cli.exits import FAILURE, UNAVAILABLE, refuse
+from fastq.cli.exits import FAILURE, UNAVAILABLE, nearest, refuse
+from fastq.cli.target import load_tasks
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,6 +40,25 @@ def parse(words: tuple[str, ...]) -> list[Any]:
         except ValueError:
             found.append(word)
     return found
+
+
+def ask_added(app: Any, kind: str, name: str, known: Iterable[str], words: tuple[str, ...], destination: str | None,
+              timeout: float) -> dict[str, Any]:
+    """Have workers do a command that the app added, of this *kind*. Raises UsageError for one that it has not."""
+    from fastq.worker.control import Panel, arguments_of  # only those who have such commands pay for it
+
+    load_tasks(app)
+    added = {each: told for each, told in Panel.meta.items() if told.type == kind}
+    if name not in added:
+        raise click.UsageError(f"no command {name}{nearest(name, [*known, *added])}")
+    told = added[name]
+    try:
+        arguments = arguments_of(told, parse(words))
+    except (TypeError, ValueError) as error:
+        raise click.UsageError(f"{name} takes {told.signature or 'no words'}: {error}") from error
+    answers = app.control.broadcast(name, arguments, nodes_of(destination), reply=True,
+                                    timeout=max(timeout, told.default_timeout))
+    return {node: value for answer in answers for node, value in answer.items()}
 
 
 def show(answers: dict[str, Any] | None, as_json: bool) -> None:

@@ -301,6 +301,23 @@ def conf(panel: Panel, with_defaults: bool = False, **_: Any) -> object:
             for name, value in panel.app.conf.table(with_defaults=with_defaults, censored=True).items()}
 
 
+@command()
+def report(panel: Panel, **_: Any) -> object:
+    """What a bug report should say of this worker."""
+    return {"ok": panel.app.bugreport()}
+
+
+@command()
+def hello(panel: Panel, from_node: str, revoked: Iterable[str] | None = None, **_: Any) -> object:
+    """Exchange what is revoked with a worker that starts: Celery's keep it in memory, and ask those that run."""
+    if from_node == panel.node:
+        return NO_ANSWER
+    told = [Revoked(str(task_id), "", time.time() + KEPT_S) for task_id in revoked or ()]
+    if told:
+        _remember(panel, told, kept=False, is_waiting=True)
+    return {"revoked": panel.revocations.ids, "clock": 0}
+
+
 # -- what they share -------------------------------------------------------------------------------
 
 

@@ -56,6 +56,9 @@ class Panel:
         """The node name."""
         return self.options.hostname
 
+    hostname = node
+    """Its name in Celery's own commands."""
+
     def row_of(self, name: str) -> int | None:
         """The row of a task in the ring's table."""
         return next((row for row, task in enumerate(self.tasks) if task.name == name), None)

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from fastq.exceptions import TaskRevokedError, TimeLimitExceeded
+from fastq.exceptions import ConfigError, TaskRevokedError, TimeLimitExceeded
+from fastq.worker.control import Panel, control_command
 from tests.deadline import wait_until
 from tests.project import Program, Project
 
@@ -124,6 +125,71 @@ def test_a_rate_limit_spreads_starts_and_keeps_nobody_else_waiting(project: Proj
     assert sum(note.startswith("mark") for note in project.notes) == 1
     control.rate_limit(project.tasks.mark.name, 0, reply=True, timeout=10, limit=1)
     assert len(results) == 5
+
+
+ADDED = TASKS + """
+from fastq.worker.control import control_command, inspect_command
+
+@inspect_command(alias="where")
+def folder(state):
+    "Where this worker is."
+    return [state.hostname, os.getcwd()]
+
+@control_command(args=[("factor", int)], signature="FACTOR [NUMBER...]", variadic="numbers")
+def times(state, factor=2, numbers=()):
+    if factor == 0:
+        raise ValueError("nothing is left of them")
+    return {"ok": [factor * number for number in numbers]}
+"""
+
+
+def test_a_program_adds_commands_of_its_own(make_project: Make):
+    project = make_project(ADDED)
+    project.start()
+    name = node(project)
+
+    def ran(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-m", "fastq", "-A", "proj", *words, "-t", "10", "-d", name],
+                              cwd=project.folder, capture_output=True, text=True, timeout=60, check=False)
+
+    told = ran("inspect", "folder", "--json")
+    assert json.loads(told.stdout) == {name: [name, str(project.folder)]}
+    assert ran("inspect", "where", "--json").stdout == told.stdout
+    assert json.loads(ran("control", "times", "3", "1", "2", "--json").stdout) == {name: {"ok": [3, 6]}}
+    assert json.loads(ran("control", "times", "--json").stdout) == {name: {"ok": []}}
+    failed = ran("control", "times", "0")
+    assert failed.returncode == 1 and "nothing is left of them" in failed.stderr
+    wrong = ran("control", "times", "much")
+    assert wrong.returncode == 64 and "times takes FACTOR [NUMBER...]" in wrong.stderr
+    unknown = ran("inspect", "times")
+    assert unknown.returncode == 64 and "no command times" in unknown.stderr
+    assert project.tasks.mark.delay("after").get(timeout=15) == "after"
+
+
+def test_a_command_cannot_take_the_name_of_one_that_is_there():
+    with pytest.raises(ConfigError, match="'revoke' is a command of fastq's"):
+        control_command(name="revoke")(lambda state: None)
+    assert "revoke" not in Panel.meta
+
+
+def test_workers_tell_what_is_revoked_and_learn_it(project: Project):
+    project.start()
+    result = project.tasks.mark.apply_async(("never",), queue="nobody")
+    asking = project.app.control.inspect(timeout=10, limit=1)
+    assert asking.hello("celery@other", [result.id])[node(project)] == {"revoked": [result.id], "clock": 0}
+    again = project.tasks.mark.apply_async(("never",), task_id=result.id)
+    assert project.tasks.mark.delay("after").get(timeout=15) == "after"
+    with pytest.raises(TaskRevokedError):
+        again.get(timeout=15)
+    assert asking.hello(node(project)) is None
+
+
+def test_a_worker_reports_itself_without_its_secrets(make_project: Make):
+    project = make_project(TASKS, security_key_password="hunter2")
+    project.start()
+    (report,) = project.app.control.inspect(timeout=10, limit=1).report().values()
+    assert all(part in report["ok"] for part in ("fastq ", "python ", "sqlite "))
+    assert "hunter" not in report["ok"] and report["ok"] == project.app.bugreport()
 
 
 def test_shutdown_by_remote_is_warm(project: Project):
