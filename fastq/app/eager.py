@@ -44,13 +44,15 @@ def apply(
         current.pop(token)
     traceback = None if ended.einfo is None else ended.einfo.traceback
     if isinstance(ended.value, Retry) and ended.value.sig is not None:
-        result: EagerResult[Any] = ended.value.sig.apply(throw=throw)
-        return result
+        retried: EagerResult[Any] = ended.value.sig.apply(throw=throw)
+        return retried
     if (app.conf.task_eager_propagates if throw is None else throw) and ended.state in states.PROPAGATE_STATES:
         raise ended.value
     if task.store_eager_result and not request.ignore_result and ended.state in states.READY_STATES:
         app.store_result(request.id, ended.value, ended.state, traceback, request=request)
-    return EagerResult(request.id or "", ended.value, ended.state, traceback, task.name)
+    result = EagerResult(request.id or "", ended.value, ended.state, traceback, task.name)
+    result.app = app
+    return result
 
 
 def run(task: Any, request: Request) -> Ended:

@@ -56,7 +56,10 @@ class chord(Signature[Any]):
     @property
     def app(self) -> Any:
         """The app that sends it: its own, or that of a member or the body."""
-        for sig in (self, *self.header().tasks[:1], self.body):
+        return self._app_with(self.body)
+
+    def _app_with(self, body: Any) -> Any:
+        for sig in (self, *self.header().tasks[:1], body):
             if isinstance(sig, Signature) and sig._app is not None:
                 return sig._app
         return super().app
@@ -96,10 +99,11 @@ class chord(Signature[Any]):
         *task_id* is the body's, as are *link* and *link_error*; *countdown* and *eta* delay the header; other options
         are for both. Raises Unsupported where the results' store cannot join.
         """
-        app = self.app
+        body = self._body(kwargs)
+        app = self._app_with(body)
         if app.conf.task_always_eager:
             told = {**self.options, **options}
-            body = _linked(self._body(kwargs).clone(), told.get("link"), told.get("link_error"))
+            body = _linked(body.clone(), told.get("link"), told.get("link_error"))
             with allow_join_result():
                 return self.apply(args, _without_body(kwargs), body=body)
         return app.send_workflow(self, args, kwargs, {**options, "route_name": route_name})
@@ -163,6 +167,7 @@ class chord(Signature[Any]):
         """Run header and body here and now."""
         body = self._body({"body": body} if body is not None else None)
         header = self.header().clone()
+        header._app = self._app_with(body)  # of a header of none nothing else tells
         kwargs = {**(self.kwargs.get("kwargs") or {}), **(kwargs or {})}
         return body.apply((header.apply(self._merge(args)[0], kwargs).get(propagate=propagate),))
 

@@ -32,9 +32,9 @@ class EagerResult(AsyncResult[R_co]):
         """Return what the task returned or raise what it raised; it has ended already."""
         if disable_sync_subtasks:
             assert_will_not_block()
-        value = self._look()["result"]
-        if propagate and self._look()["status"] in states.EXCEPTION_STATES:
-            raise value if isinstance(value, BaseException) else Exception(value)
+        meta = self._look()
+        if propagate and meta["status"] in states.EXCEPTION_STATES:
+            raise self._error(meta)
         return self._settle(False, callback, on_message)
 
     wait = get
@@ -84,6 +84,11 @@ class EagerResult(AsyncResult[R_co]):
         """Make this the result of a task that was revoked."""
         self._meta = {**self._look(), "status": states.REVOKED, "result": TaskRevokedError("revoked"),
                       "traceback": None}
+
+    def _error(self, meta: dict[str, Any]) -> BaseException:
+        # The very exception, with its own traceback: no worker wrote one down, and no app needs to be asked.
+        value = meta["result"]
+        return value if isinstance(value, BaseException) else Exception(value)
 
     def __copy__(self: ResultType) -> ResultType:
         make, args = self.__reduce__()

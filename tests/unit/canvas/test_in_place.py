@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from fastq import chain, group
+from fastq import chain, chord, current, group
 from fastq.exceptions import ImproperlyConfigured
 from tests.unit.canvas.conftest import Sent
 
@@ -80,3 +81,33 @@ def test_a_task_in_place_sees_its_stamps(app: Any):
     made = look.s() | look.si()
     made.stamp(trace="x")
     assert made.apply().get() == made.apply().parent.get() == {"trace": ["x"]}
+
+
+def test_a_failure_in_place_is_raised_where_no_app_is_current(app: Any, total: Any):
+    @app.task
+    def fail(x: int = 0) -> int:
+        raise KeyError(x)
+
+    app.conf.task_always_eager = True
+    current.set_app(None)
+    failed = fail.delay(1)
+    with pytest.raises(KeyError) as raised:
+        failed.maybe_throw()
+    assert raised.value is failed.result and failed.app is app
+    with pytest.raises(KeyError):
+        group(fail.s(1), fail.s(2))().get()
+    with pytest.raises(KeyError):
+        chord([fail.s(1), fail.s(2)], total.s())()
+
+
+def test_a_chord_of_nobody_in_place_runs_its_body_where_no_app_is_current(app: Any, total: Any):
+    app.conf.task_always_eager = True
+    current.set_app(None)
+    assert chord([], total.s())().get() == 0
+    assert chord([])(total.s()).get() == 0
+
+
+def test_a_chord_of_nobody_is_sent_by_the_app_of_its_body(app: Any, total: Any, sent: Sent):
+    current.set_app(None)
+    chord([])(total.s())
+    assert [json.loads(content.body)[0] for content in sent()] == [[[]]]
