@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fastq import states
 from fastq.exceptions import TimeoutError
-from fastq.result.group import look_at, state_of
+from fastq.result.group import flat, look_at
 
 LOOK_S = 0.1
 """What a task tells is looked for so often: in a store nobody can wait for what is not an end."""
@@ -18,6 +18,8 @@ LOOK_S = 0.1
 
 def watch(result: Any, timeout: float | None, file: Any) -> Any:
     """See `AsyncResult.watch`."""
+    if result.ignored:
+        return None     # nothing will ever be told of it
     deadline = None if timeout is None else time.monotonic() + timeout
     with _bar(file) as bar:
         line = bar.add_task(result.task_name or result.id, total=None)
@@ -36,16 +38,16 @@ def watch(result: Any, timeout: float | None, file: Any) -> Any:
 def watch_many(results: Any, timeout: float | None, file: Any) -> Any:
     """See `ResultSet.watch`."""
     deadline = None if timeout is None else time.monotonic() + timeout
-    members = list(results)
+    members = [member for member in flat(results) if not member.ignored]
     with _bar(file) as bar:
         line = bar.add_task(f"{len(members)} tasks", total=len(members))
         while True:
             look_at(members)
-            left = [member for member in members if state_of(member) not in states.READY_STATES]
+            left = [member for member in members if member._meta is None]
             bar.update(line, completed=len(members) - len(left))
             if not left:
                 break
-            _until(results.backend, (left[0].id,), deadline, left[0].id)
+            _until(left[0]._store(), (left[0].id,), deadline, left[0].id)
     return results.get(disable_sync_subtasks=False)
 
 

@@ -269,3 +269,14 @@ def test_a_bar_is_drawn_of_what_a_task_tells(app):
     end(app, "x", 5)
     assert app.AsyncResult("x").watch(timeout=20, file=io.StringIO()) == 5
     assert group_of(app, "x", "x").watch(timeout=20, file=io.StringIO()) == [5, 5]
+
+
+def test_watching_ends_where_nothing_will_be_told(app):
+    ignored = app.AsyncResult("i")
+    ignored.ignored = True
+    assert ignored.watch(timeout=20, file=io.StringIO()) is None
+    end(app, "x", 5)
+    file = io.StringIO()
+    inner = app.GroupResult("h", [app.AsyncResult("x"), ignored])
+    assert app.GroupResult("g", [ignored, inner]).watch(timeout=20, file=file) == [None, [5, None]]
+    assert "1/1" in file.getvalue()
