@@ -50,7 +50,7 @@ def apply(
         raise ended.value
     if task.store_eager_result and not request.ignore_result and ended.state in states.READY_STATES:
         app.store_result(request.id, ended.value, ended.state, traceback, request=request)
-    result = EagerResult(request.id or "", ended.value, ended.state, traceback, task.name)
+    result: EagerResult[Any] = EagerResult(request.id or "", ended.value, ended.state, traceback, task.name)
     result.app = app
     return result
 

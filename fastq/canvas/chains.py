@@ -7,8 +7,9 @@ from typing import Any
 
 from fastq import states
 from fastq.canvas import joining
+from fastq.canvas.depth import PARTS, call, cloning, freezing, iterative
 from fastq.canvas.plain import steps as plain_steps
-from fastq.canvas.signature import Signature, copied, item_property, listed, maybe_signature
+from fastq.canvas.signature import Signature, item_property, listed, maybe_signature
 from fastq.result import EagerResult, allow_join_result
 
 Sig = Signature[Any]
@@ -55,13 +56,13 @@ class _chain(Signature[Any]):
         """Send it. An empty chain does nothing."""
         return self.apply_async(args, kwargs) if self.tasks else None
 
+    @iterative
     def clone(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Return a copy whose steps are copies too."""
-        new = super().clone(args, kwargs, **options)
-        new["kwargs"]["tasks"] = copied([maybe_signature(task, app=self._app) for task in self.tasks])
-        return new
+        return cloning(self, args, kwargs, options)
 
     partial = clone
+    inner_parts = PARTS["chain"]
 
     def unchain_tasks(self, copies: bool = True) -> list[Sig]:
         """Return copies of the steps, with the chain's links at the last and its errbacks at each.
@@ -83,8 +84,11 @@ class _chain(Signature[Any]):
                 _link_error(task, errback)
         return tasks
 
-    def prepared(self) -> list[Sig]:
-        """Return copies of the steps as they are sent: flat, with chords for groups that are followed by a step."""
+    def prepared(self, *, copies: bool = True) -> list[Sig]:
+        """Return copies of the steps as they are sent: flat, with chords for groups that are followed by a step.
+
+        Without *copies* the steps themselves, but for those that change.
+        """
         app, out = self.app, []
         left = joining.folded([self], app=app)[::-1]
         while left:
@@ -92,12 +96,13 @@ class _chain(Signature[Any]):
             if _goes_on(sig):
                 left += reversed(_unrolled_body(sig))
             else:
-                out.append(sig.clone())
+                out.append(sig.clone() if copies else sig)
         return joining.folded(out, app=app)
 
+    @iterative
     def freeze(
         self, _id: str | None = None, group_id: str | None = None, chord: Any = None, root_id: str | None = None,
-        parent_id: str | None = None, group_index: int | None = None,
+        parent_id: str | None = None, group_index: int | None = None, _owned: bool = False,
     ) -> Any:
         """Choose the ids of all steps; *_id*, and the place in a group, are those of the last."""
         options = self.options
@@ -106,12 +111,12 @@ class _chain(Signature[Any]):
             "chord": chord or options.get("chord"),
             "group_index": options.get("group_index") if group_index is None else group_index,
         }
-        steps = self["kwargs"]["tasks"] = self.prepared()
+        steps = self["kwargs"]["tasks"] = self.prepared(copies=not _owned)
         if not steps:
             raise ValueError("an empty chain has no result: give it a task")
         results: list[Any] = []
         for step in reversed(steps):
-            results.append(step.freeze(root_id=root_id, **(last if not results else {})))
+            results.append((yield freezing(step, root_id=root_id, **(last if not results else {}))))
             if len(results) > 1:
                 _root_of(results[-2]).parent = results[-1]
         options["task_id"] = results[0].id
@@ -119,6 +124,7 @@ class _chain(Signature[Any]):
 
     _freeze = freeze
 
+    @iterative
     def plan(self, plan: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         """Add the first step, which carries the others, and return the result of the last."""
         options = self._merge(options=options)[2]
@@ -139,7 +145,7 @@ class _chain(Signature[Any]):
         if after:
             going["chain"] = after
         args = self._merge(args)[0]
-        ran = first.plan(plan, args, kwargs, going)
+        ran = yield call(first, "plan", plan, args, kwargs, going)
         if not rest:
             return ran
         return result
@@ -220,14 +226,15 @@ def _goes_on(sig: Any) -> bool:
 
 def _unrolled_body(chord: Any) -> list[Sig]:
     body = maybe_signature(chord["kwargs"]["body"], app=chord._app)
-    first, *rest = body.unchain_tasks()
+    first, *rest = body.unchain_tasks(copies=False)
     options = {key: value for key, value in body.options.items() if key not in _NOT_FOR_THE_FIRST}
-    for key in _FOR_THE_LAST:
-        if key in body.options:
-            (rest or [first])[-1].options.setdefault(key, body.options[key])
-    chord = chord.clone()
-    chord["kwargs"]["body"] = first.clone(**options)
-    return [chord, *rest]
+    own = {key: body.options[key] for key in _FOR_THE_LAST if key in body.options}
+    if own and rest:
+        rest[-1] = rest[-1]._copy(options={**own, **rest[-1].options})
+    elif own:
+        first = first._copy(options={**own, **first.options})
+    first = first._copy(options=first._merge(options=options)[2])
+    return [chord._copy(kwargs={**chord["kwargs"], "body": first}), *rest]
 
 
 def _link_error(sig: Any, errback: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from fastq.canvas import joining
+from fastq.canvas.depth import PARTS, call, cloning, freezing, iterative
 from fastq.canvas.groups import group, header_of, size_of
 from fastq.canvas.plain import link as dict_of
 from fastq.canvas.plan import opening
@@ -77,16 +78,13 @@ class chord(Signature[Any]):
         """How many results the body waits for."""
         return sum(map(size_of, self.header().tasks))
 
+    @iterative
     def clone(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Return a copy whose header and body are copies too."""
-        new = super().clone(args, kwargs, **options)
-        inner, tasks, body = new["kwargs"], self.tasks, self.body
-        inner["header"] = tasks.clone() if isinstance(tasks, group) else [
-            maybe_signature(task, app=self._app).clone() for task in tasks]
-        inner["body"] = None if body is None else maybe_signature(body, app=self._app).clone()
-        return new
+        return cloning(self, args, kwargs, options)
 
     partial = clone
+    inner_parts = PARTS["chord"]
 
     # Sending
 
@@ -117,6 +115,7 @@ class chord(Signature[Any]):
         kwargs = told.pop("kwargs", None)
         return made.app.send_workflow(made, partial_args, kwargs, told)
 
+    @iterative
     def plan(self, plan: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         """Add the header's members, which carry the body, and return the result of the body."""
         app = plan.app
@@ -129,34 +128,37 @@ class chord(Signature[Any]):
         group_id = header.options.get("task_id") or own.get("task_id") or plan.new_id()
         body_id = options.get("task_id") or body.options.get("task_id") or own.get("task_id")
         body.options.update({name: value for name, value in told.items() if name not in ("parent_id", "route_name")})
-        result = body.freeze(body_id, group_id=group_id, root_id=told.get("root_id"))
+        result = yield freezing(body, _id=body_id, group_id=group_id, root_id=told.get("root_id"))
         args = self._merge(args)[0]
         kwargs = {**(self.kwargs.get("kwargs") or {}), **_without_body(kwargs)}
         if not size_of(header):
-            return body.plan(plan, ([],), {}, {name: told[name] for name in ("parent_id", "root_id") if name in told})
+            lineage = {name: told[name] for name in ("parent_id", "root_id") if name in told}
+            return (yield call(body, "plan", plan, ([],), {}, lineage))
         app.ensure_chords()
         going = {name: value for name, value in told.items() if name not in ("chain", "chord", "group_id",
                                                                              "group_index")}
         going.update(delay, task_id=group_id, chord=dict_of(body))
         at = len(plan.opens)
-        joined = header.planned(plan, args, kwargs, going)
+        joined = yield call(header, "planned", plan, args, kwargs, going)
         plan.opens.insert(at, opening(group_id, size_of(header), joined))
         _first_of(result).parent = joined
         return result
 
+    @iterative
     def freeze(
         self, _id: str | None = None, group_id: str | None = None, chord: Any = None, root_id: str | None = None,
-        parent_id: str | None = None, group_index: int | None = None,
+        parent_id: str | None = None, group_index: int | None = None, _owned: bool = False,
     ) -> Any:
         """Choose the ids of all members and the body, and return the result of the body."""
         header, body = self.header(), self.body
         if body is None:
             raise TypeError("a chord needs a body: chord(header, body)")
         header.options.setdefault("task_id", self.options.get("task_id") or self.app.new_id())
-        joined = header.freeze(root_id=root_id, parent_id=parent_id)
+        joined = yield call(header, "freeze", root_id=root_id, parent_id=parent_id, _owned=_owned)
         self.tasks, self.id = header, header.options["task_id"]
-        body = self.body = maybe_signature(body, app=self._app).clone()
-        result = body.freeze(_id, root_id=root_id, chord=chord, group_id=group_id, group_index=group_index)
+        body = maybe_signature(body, app=self._app)
+        body = self.body = body if _owned else body.clone()
+        result = yield freezing(body, _id=_id, root_id=root_id, chord=chord, group_id=group_id, group_index=group_index)
         _first_of(result).parent = joined
         return result
 

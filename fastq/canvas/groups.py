@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any
 
 from fastq.canvas import joining
+from fastq.canvas.depth import PARTS, call, cloning, freezing, iterative
 from fastq.canvas.plain import link as dict_of
 from fastq.canvas.plan import Call
-from fastq.canvas.signature import Signature, copied, item_property, maybe_signature
+from fastq.canvas.signature import Signature, item_property, maybe_signature
 from fastq.result import AsyncResult
 
 Sig = Signature[Any]
@@ -55,13 +56,13 @@ class group(Signature[Any]):
         """Send it, with *args* in front of those of every member."""
         return self.apply_async(args, **options)
 
+    @iterative
     def clone(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Return a copy whose members are copies too."""
-        new = super().clone(args, kwargs, **options)
-        new["kwargs"]["tasks"] = copied([maybe_signature(task, app=self._app) for task in self.tasks])
-        return new
+        return cloning(self, args, kwargs, options)
 
     partial = clone
+    inner_parts = PARTS["group"]
 
     def __len__(self) -> int:
         return len(self.tasks)
@@ -101,15 +102,17 @@ class group(Signature[Any]):
         told = {**options, "route_name": route_name}
         return app.send_workflow(self, args, kwargs, told, add_to_parent=add_to_parent)
 
+    @iterative
     def plan(self, plan: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         """Add all members, and return their result."""
-        result = self.planned(plan, args, kwargs, options)
+        result = yield call(self, "planned", plan, args, kwargs, options)
         members = result.results
         # A chain that is the only member, and ends in a group: that group is the result.
         if len(members) == 1 and not isinstance(members[0], AsyncResult):
             result = plan.trail = members[0]
         return result
 
+    @iterative
     def planned(self, plan: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         """As `plan`, but the result is always this group's own."""
         options = self._merge(options=options)[2]
@@ -118,13 +121,17 @@ class group(Signature[Any]):
         if options.get("chord") is not None:
             options["chord"] = dict_of(options["chord"])
         args = self._merge(args)[0]
-        results = [_planned(plan, sig, args, kwargs, options, number) for number, sig in _numbered(self.members())]
+        results = []
+        for number, sig in _numbered(self.members()):
+            result = _planned(plan, sig, args, kwargs, options, number)
+            results.append((yield result) if isinstance(result, Generator) else result)
         result = plan.trail = plan.app.GroupResult(group_id, results)
         return result
 
+    @iterative
     def freeze(
         self, _id: str | None = None, group_id: str | None = None, chord: Any = None, root_id: str | None = None,
-        parent_id: str | None = None, group_index: int | None = None,
+        parent_id: str | None = None, group_index: int | None = None, _owned: bool = False,
     ) -> Any:
         """Choose the ids of all members, and return their result.
 
@@ -136,9 +143,12 @@ class group(Signature[Any]):
         if chord is not None:
             # Once for all of them: each would carry it through every message before.
             options["chord"] = chord
-        members = self["kwargs"]["tasks"] = [sig.clone() for sig in self.members()]
-        results = [sig.freeze(group_id=group_id, root_id=root_id, parent_id=parent_id,
-                              group_index=number + (group_index or 0)) for number, sig in _numbered(members)]
+        members = self["kwargs"]["tasks"] = [sig if _owned else sig.clone() for sig in self.members()]
+        results = []
+        for number, sig in _numbered(members):
+            result = freezing(sig, group_id=group_id, root_id=root_id, parent_id=parent_id,
+                              group_index=number + (group_index or 0))
+            results.append((yield result) if isinstance(result, Generator) else result)
         return self.app.GroupResult(options["task_id"], results)
 
     _freeze = freeze
@@ -211,7 +221,7 @@ def _numbered(sigs: Iterable[Sig]) -> Iterator[tuple[int, Sig]]:
 def _planned(plan: Any, sig: Sig, args: Any, kwargs: Any, shared: dict[str, Any], number: int) -> Any:
     options = sig["options"]
     if type(sig) is not Signature or not options.keys() <= _PLACE or sig._app not in (None, plan.app):
-        return sig.plan(plan, args, kwargs, {**shared, "group_index": options.get("group_index", number)})
+        return call(sig, "plan", plan, args, kwargs, {**shared, "group_index": options.get("group_index", number)})
     # The usual member has no options of its own: what all have in common stays one mapping for all.
     task_id = options.get("task_id") or plan.new_id()
     task = sig._type if sig._type is not None else plan.app.tasks.get(sig["task"])

@@ -49,18 +49,27 @@ def folded(sigs: Iterable[Any], app: Any = None) -> list[Sig]:
 
 
 def _folded_onto(steps: list[Sig], left: list[Any], app: Any = None) -> list[Sig]:
+    # The last step, if it is a chord of our own making, and the innermost of the chords in it, which is to go on: so a
+    # long row of groups is not looked through again for each of them.
+    ours: Sig | None = None
+    innermost: Any = None
     while left:
         sig = unrolled(maybe_signature(left.pop(), app=app))
         if not isinstance(sig, Signature):
             raise TypeError(f"a step of a chain is a signature, such as task.s(), not {type(sig).__name__}")
         if is_empty(sig):
             continue
+        last = steps[-1] if steps else None
         if kind(sig) == "chain":
             left += reversed(sig.unchain_tasks(copies=False))  # type: ignore[attr-defined]
-        elif steps and kind(steps[-1]) == "group":
-            steps[-1] = _chord(steps[-1], sig)
-        elif steps and kind(steps[-1]) == "chord" and _ends_in_group(steps[-1]):
-            steps[-1] = _with_body(steps[-1], sig)
+        elif last is not None and kind(last) == "group":
+            steps[-1] = ours = innermost = _chord(last, sig)
+        elif last is not None and kind(last) == "chord" and _ends_in_group(innermost if last is ours else last):
+            if last is not ours:
+                steps[-1] = ours = innermost = last.clone()
+            elif kind(innermost["kwargs"]["body"]) in ("chord", "chain"):
+                innermost["kwargs"]["body"] = innermost["kwargs"]["body"].clone()
+            innermost = _go_on(innermost, sig)
         else:
             steps.append(sig)
     return steps
@@ -92,10 +101,37 @@ def _ends_in_group(sig: Any) -> bool:
 
 
 def _with_body(chord: Sig, following: Sig) -> Sig:
-    body = chord["kwargs"]["body"]
     sig = chord.clone()
-    sig["kwargs"]["body"] = following if body is None else maybe_signature(body, app=chord._app) | following
+    _go_on(sig, following)
     return sig
+
+
+def _go_on(chord: Any, following: Sig) -> Any:
+    """Let the body of *chord*, all of which is ours to change, go on with *following*; return whose body changed."""
+    is_joined = _ends_in_group(chord)
+    while True:
+        inner = chord["kwargs"]
+        body = inner["body"] = maybe_signature(inner["body"], app=chord._app)
+        if body is None or is_empty(body):
+            inner["body"] = following
+            return chord
+        place: Any = inner
+        at: Any = "body"
+        if kind(body) == "chain":
+            place, at = body.unchain_tasks(copies=False), -1
+            inner["body"] = _chain(body, place)
+        last = place[at]
+        if kind(last) == "group":
+            place[at] = chord = _chord(last, following)
+            return chord
+        if kind(last) == "chord" and (is_joined or (place is inner and kind(following) != "group")):
+            chord = last
+        elif place is inner:
+            inner["body"] = _chain(body, [body, following])
+            return chord
+        else:
+            place.append(following)
+            return chord
 
 
 def _chord(header: Sig, body: Sig) -> Sig:

@@ -16,10 +16,9 @@ def plain(value: Any) -> Any:
         >>> type(plain(Signature("proj.add", (1,))))
         <class 'dict'>
     """
-    if isinstance(value, Signature):
-        return _opened(value)
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+    left: list[dict[str, Any]] = []
+    value = _dict_of(value, left)
+    _open_all(left)
     return value
 
 
@@ -46,11 +45,29 @@ def steps(value: Any) -> list[Any] | None:
 
 def _opened(mapping: dict[str, Any]) -> dict[str, Any]:
     opened = dict(mapping)
-    for part in ("options", "kwargs"):
-        inner = opened.get(part)
-        if inner:
-            opened[part] = {key: item if type(item) in _ATOMS else plain(item) for key, item in inner.items()}
+    _open_all([opened])
     return opened
+
+
+def _open_all(left: list[dict[str, Any]]) -> None:
+    """Open the dicts in *left*, which are new, and those of signatures inside, one after the other: at any depth."""
+    while left:
+        mapping = left.pop()
+        for part in ("options", "kwargs"):
+            inner = mapping.get(part)
+            if inner:
+                mapping[part] = {key: item if type(item) in _ATOMS else _dict_of(item, left)
+                                 for key, item in inner.items()}
+
+
+def _dict_of(value: Any, left: list[dict[str, Any]]) -> Any:
+    if isinstance(value, Signature):
+        opened = dict(value)
+        left.append(opened)
+        return opened
+    if isinstance(value, (list, tuple)):
+        return [item if type(item) in _ATOMS else _dict_of(item, left) for item in value]
+    return value
 
 
 _ATOMS = frozenset((str, int, float, bool, type(None), dict))

@@ -87,16 +87,22 @@ class Signature(dict[str, Any], Generic[R_co]):
         Raises InvalidTaskError when its ``subtask_type`` is not known here.
         """
         kind = mapping.get("subtask_type")
-        if kind:
-            if kind in _KINDS and kind not in cls.TYPES:
-                cls.part(_KINDS[kind])
-            try:
-                target = cls.TYPES[kind]
-            except KeyError:
-                raise InvalidTaskError(f"signatures of type {kind!r} are not known here") from None
-            if target is not cls:
-                return target.from_dict(mapping, app=app)
-        return cls(dict(mapping), app=app)
+        if not kind:
+            return cls(dict(mapping), app=app)
+        if kind in ("chain", "group", "chord"):
+            return cast("Signature[Any]", cls.part("depth").inside_out(mapping, lambda raw: cls._made(raw, app)))
+        return cls._made(mapping, app)
+
+    @classmethod
+    def _made(cls, mapping: Mapping[str, Any], app: Any) -> Signature[Any]:
+        kind = mapping["subtask_type"]
+        if kind in _KINDS and kind not in cls.TYPES:
+            cls.part(_KINDS[kind])
+        try:
+            target = cls.TYPES[kind]
+        except KeyError:
+            raise InvalidTaskError(f"signatures of type {kind!r} are not known here") from None
+        return target.from_dict(mapping, app=app) if target is not cls else cls(dict(mapping), app=app)
 
     # What it holds
 
@@ -366,9 +372,9 @@ def copied(value: Any) -> Any:
     """Return *value* so that changes to its mappings, lists and signatures do not reach the original."""
     if isinstance(value, Signature):
         return value.clone()
-    if type(value) is dict:
-        return {key: copied(item) for key, item in value.items()}
-    return [copied(item) for item in value] if type(value) is list else value
+    if type(value) is dict and not any(isinstance(item, (dict, list)) for item in value.values()):
+        return dict(value)
+    return Signature.part("depth").copied(value) if type(value) in (dict, list) else value
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

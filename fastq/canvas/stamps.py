@@ -9,6 +9,7 @@ from abc import ABCMeta, abstractmethod
 from typing import Any
 
 from fastq.canvas import joining
+from fastq.canvas.depth import Steps, run
 from fastq.canvas.groups import group
 from fastq.canvas.signature import listed, maybe_signature
 
@@ -69,22 +70,30 @@ class StampingVisitor(metaclass=ABCMeta):
 
 def stamp(sig: Any, visitor: StampingVisitor | None, append: bool, headers: Stamps) -> Any:
     """Stamp *sig*, whatever kind it is; returns it."""
+    return run(_stamp(sig, visitor, append, headers))
+
+
+def stamp_links(sig: Any, visitor: StampingVisitor | None, append: bool, headers: Stamps) -> None:
+    """Stamp what is linked to *sig*, but not *sig*."""
+    run(_stamp_links(sig, visitor, append, headers))
+
+
+def _stamp(sig: Any, visitor: StampingVisitor | None, append: bool, headers: Stamps) -> Steps:
     kind = joining.kind(sig)
     if kind == "chain":
-        _stamp_chain(sig, visitor, append, headers)
+        yield _stamp_chain(sig, visitor, append, headers)
     elif kind == "group":
-        _stamp_group(sig, visitor, append, headers)
+        yield _stamp_group(sig, visitor, append, headers)
     elif kind == "chord":
-        _stamp_chord(sig, visitor, append, headers)
+        yield _stamp_chord(sig, visitor, append, headers)
     else:
-        stamp_links(sig, visitor, append, headers)
+        yield _stamp_links(sig, visitor, append, headers)
         told = None if visitor is None else visitor.on_signature(sig, **headers) or {}
         sig.set(**merged(sig, headers, told, append))
     return sig
 
 
-def stamp_links(sig: Any, visitor: StampingVisitor | None, append: bool, headers: Stamps) -> None:
-    """Stamp what is linked to *sig*, but not *sig*."""
+def _stamp_links(sig: Any, visitor: StampingVisitor | None, append: bool, headers: Stamps) -> Steps:
     for option, ask in (("link", "on_callback"), ("link_error", "on_errback")):
         links = sig["options"].get(option)
         if not links:
@@ -94,7 +103,7 @@ def stamp_links(sig: Any, visitor: StampingVisitor | None, append: bool, headers
         for one in links:
             told = None if visitor is None else getattr(visitor, ask)(one, **carried) or {}
             carried = merged(None, carried, told, append)
-            stamp(one, visitor, append, carried)
+            yield _stamp(one, visitor, append, carried)
 
 
 def merged(sig: Any, headers: Stamps, told: Stamps | None, append: bool) -> Stamps:
@@ -116,36 +125,38 @@ def merged(sig: Any, headers: Stamps, told: Stamps | None, append: bool) -> Stam
     return merged
 
 
-def _stamp_chain(sig: Any, visitor: StampingVisitor | None, append: bool, headers: Stamps) -> None:
+def _stamp_chain(sig: Any, visitor: StampingVisitor | None, append: bool, headers: Stamps) -> Steps:
     told = None if visitor is None else visitor.on_chain_start(sig, **headers) or {}
     headers = merged(sig, headers, told, append)
-    stamp_links(sig, visitor, append, headers)
+    yield _stamp_links(sig, visitor, append, headers)
     for task in sig.tasks:
-        stamp(task, visitor, append, headers)
+        yield _stamp(task, visitor, append, headers)
     if visitor is not None:
         visitor.on_chain_end(sig, **headers)
 
 
-def _stamp_group(sig: Any, visitor: StampingVisitor | None, append: bool, headers: Stamps) -> None:
+def _stamp_group(sig: Any, visitor: StampingVisitor | None, append: bool, headers: Stamps) -> Steps:
     told = None if visitor is None else visitor.on_group_start(sig, **headers) or {}
     headers = merged(sig, headers, told, append)
-    stamp_links(sig, visitor, append, headers)
-    sig.tasks = [stamp(maybe_signature(task, app=sig._app), visitor, append, headers) for task in sig.tasks]
+    yield _stamp_links(sig, visitor, append, headers)
+    tasks = sig.tasks = [maybe_signature(task, app=sig._app) for task in sig.tasks]
+    for task in tasks:
+        yield _stamp(task, visitor, append, headers)
     if visitor is not None:
         visitor.on_group_end(sig, **headers)
 
 
-def _stamp_chord(sig: Any, visitor: StampingVisitor | None, append: bool, headers: Stamps) -> None:
+def _stamp_chord(sig: Any, visitor: StampingVisitor | None, append: bool, headers: Stamps) -> Steps:
     told = None if visitor is None else visitor.on_chord_header_start(sig, **headers) or {}
     headers = merged(sig, headers, told, append)
-    stamp_links(sig, visitor, append, headers)
+    yield _stamp_links(sig, visitor, append, headers)
     for task in sig.header().tasks:
-        stamp(task, visitor, append, headers)
+        yield _stamp(task, visitor, append, headers)
     if visitor is not None:
         visitor.on_chord_header_end(sig, **headers)
     if sig.body is not None and visitor is not None:
         headers = merged(sig, headers, visitor.on_chord_body(sig, **headers) or {}, append)
-        stamp(sig.body, visitor, append, headers)
+        yield _stamp(sig.body, visitor, append, headers)
 
 
 def _merge(into: Stamps, other: Stamps, append: bool) -> None:

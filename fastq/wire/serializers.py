@@ -24,6 +24,7 @@ _NO_CHARSET = frozenset({"binary", "ascii-8bit"})
 _SHOWN = 80
 _DEEPEST_PATH = 16
 _MOST_ATTEMPTS = 10_000
+_DEEPEST = 10_000
 
 
 class Codec(NamedTuple):
@@ -174,6 +175,9 @@ def _raw(value: Any, content_type: str) -> tuple[str, str, bytes]:
 
 
 def _encode_error(codec: Codec, value: Any, error: Exception) -> EncodeError:
+    if isinstance(error, RecursionError):
+        return EncodeError(f"{codec.name} cannot encode a value that is nested {_depth(value)}, and its readers could "
+                           "not read it: send less of a workflow at once, and let a task at its end send the rest")
     path, culprit, reason = _blame(value, codec.encode, error)
     fix = "choose another serializer"
     if codec.name == "json":
@@ -217,6 +221,16 @@ def _blame(value: Any, encode: Callable[[Any], Any], error: Exception) -> tuple[
         else:
             break
     return "".join(path), value, error
+
+
+def _depth(value: Any) -> str:
+    """Say how deep mappings and lists are nested in *value*; a cycle ends in an upper bound."""
+    depth, level = 0, [value]
+    while level and depth < _DEEPEST:
+        depth += 1
+        inner = (part for outer in level for _, part in _parts(outer) if isinstance(part, (dict, list, tuple)))
+        level = list({id(part): part for part in inner}.values())
+    return f"{depth:,} deep" if not level else f"more than {_DEEPEST:,} deep, or in itself"
 
 
 def _parts(value: Any) -> Iterator[tuple[Any, Any]]:
