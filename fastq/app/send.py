@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -112,7 +113,7 @@ def send(
         out.replies.expect()
     _tell_before(name, out, policy)
     message = out.encode(app.transport.caps)
-    check_size(app, out, message)
+    check_size(app, out, len(message.content))
     store(app, message, policy)
     _tell_after(name, out)
     own = task.AsyncResult if task is not None and task.has_own("AsyncResult") else app.AsyncResult
@@ -158,17 +159,22 @@ def message_of(app: Any, task: Any, name: str, args: Any, kwargs: Any, options: 
     out = compose(app, task, name, args, kwargs, options)
     _tell_before(name, out, {})
     message = out.encode(app.transport.caps)
-    check_size(app, out, message)
+    check_size(app, out, len(message.content))
     _tell_after(name, out)
     return message
 
 
-def check_size(app: Any, out: Outgoing, message: Message, times: int = 1) -> None:
-    """Raise EncodeError for a message too large for a broker because of the workflow in it, or *times* of them are."""
-    limit, size = app.conf.task_workflow_max_size, len(message.content)
-    carried = [name for name, part in out.embed.items() if part]
-    if not limit or not carried or (size <= limit and times * size <= _MANY * limit):
+def largest(app: Any, out: Outgoing) -> int:
+    """Return of how many bytes a message may be: without limit, unless it carries more of a workflow."""
+    return app.conf.task_workflow_max_size or sys.maxsize if any(out.embed.values()) else sys.maxsize
+
+
+def check_size(app: Any, out: Outgoing, size: int, times: int = 1) -> None:
+    """Raise EncodeError when *size* bytes are too many for a message, or for *times* of them, with the workflow in it."""
+    limit = largest(app, out)
+    if size <= limit and times * size <= _MANY * limit:
         return
+    carried = [name for name, part in out.embed.items() if part]
     many = f" in each of {times:,} messages" if times > 1 else ""
     raise EncodeError(
         f"the message of {out.name} would have {size:,} bytes{many}, since it carries its {' and '.join(carried)}, and "

@@ -98,6 +98,8 @@ def _encoded(app: Any, calls: list[Call], *, message_of: Callable[..., Message] 
                 express.check(*args, **kwargs)
             content = express.encode(task_id, args, kwargs, express.root_id, express.parent_id, index)
             if content is not None:
+                if len(content) > express.largest:
+                    sending.check_size(app, express.out, len(content))
                 yield _new_tuple(Message, (express.queue, content, express.priority, express.run_at, express.exchange))
                 continue
         call = Call(name, task, args, kwargs, options, task_id, index)
@@ -118,6 +120,9 @@ class _Express(NamedTuple):
     exchange: str
     root_id: str | None
     parent_id: str | None
+    largest: int
+    """Bytes that a message may have."""
+    out: sending.Outgoing
 
 
 def _express(app: Any, name: str, task: Any, options: dict[str, Any], times: int) -> _Express | None:
@@ -137,7 +142,7 @@ def _express(app: Any, name: str, task: Any, options: dict[str, Any], times: int
     if out.serializer != "json" or out.compression or "expiration" in out.properties or embed is None:
         return None
     caps = app.transport.caps
-    sending.check_size(app, out, out.encode(caps), times)
+    sending.check_size(app, out, len(out.encode(caps).content), times)
     lean = caps.lean_headers
     headers, properties = out.headers, out.properties
     if lean:
@@ -155,7 +160,8 @@ def _express(app: Any, name: str, task: Any, options: dict[str, Any], times: int
     if parent is not None:
         root_id, parent_id = root_id or parent.root_id or parent.id, parent_id or parent.id
     return _Express(template.encode, None if task is None else task.checker(), queue,
-                    out.properties.get("priority") or 0, out.run_at, exchange, root_id, parent_id)
+                    out.properties.get("priority") or 0, out.run_at, exchange, root_id, parent_id,
+                    sending.largest(app, out), out)
 
 
 def _document(app: Any, result: Any) -> bytes:

@@ -134,8 +134,14 @@ def test_a_workflow_too_large_for_a_broker_is_refused_before_anything_is_sent(ap
     wide = group(add.s(n, n) for n in range(1000)) | chain([add.s(1, 1), *(add.s(1) for _ in range(20))])
     with pytest.raises(EncodeError, match=r"in each of 1,000 messages"):
         wide.apply_async()
+    with pytest.raises(EncodeError, match=r"2\d,\d\d\d bytes, since it carries its chord"):
+        (group(add.s(1, 1), add.s("x" * 20_000), add.s(2, 2)) | add.s(1)).apply_async()
+    with pytest.raises(EncodeError, match=r"2\d,\d\d\d bytes, since it carries its chain"):
+        (add.s("x" * 20_000) | add.s(1)).apply_async()
     assert sent() == []
+    group(add.s("x" * 20_000), add.s("x" * 20_000)).apply_async()
+    assert len(sent()) == 2
     add.delay("x" * 20_000)  # arguments are the caller's own affair
     app.conf.task_workflow_max_size = None
     long.apply_async()
-    assert len(sent()) == 2
+    assert len(sent()) == 4
