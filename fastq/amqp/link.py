@@ -117,7 +117,7 @@ class Link(Stream):
         """Send a method and wait for its answer; other events go to their handlers meanwhile.
 
         Raises ChannelClosed when the broker closes the channel instead, LinkLost when no answer comes in *timeout_s*,
-        by default ``call_timeout_s``.
+        by default ``call_timeout_s``; what `within` bounds may have less.
         """
         self.check_channel(channel)
         wait_s = self.call_timeout_s if timeout_s is None else timeout_s
@@ -126,7 +126,8 @@ class Link(Stream):
 
     def wait(self, channel: int, methods: frozenset[int], timeout_s: float, why: str, request: bytes = b"") -> Event:
         """Send *request*, wait for one of *methods* on *channel*. Raises as `call`; *why* says what did not happen."""
-        deadline = time.monotonic() + timeout_s
+        began = time.monotonic()
+        deadline = min(began + timeout_s, self._until)
         try:
             if request:
                 self.send(request)
@@ -139,7 +140,7 @@ class Link(Stream):
                         raise self.channel_closed(event)
                     self._hand(event)
                 if (left := deadline - time.monotonic()) <= 0:
-                    raise self.lose(f"{why} in {timeout_s:g} s")
+                    raise self.lose(f"{why} in {deadline - began:.3g} s")
                 self.fill(left if beat_s is None else min(left, beat_s))
         except AMQPError:
             raise

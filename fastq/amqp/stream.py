@@ -5,10 +5,13 @@ A stream that failed, in whatever way, is closed at once and stays so: ``broken`
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from fastq._ext import amqp
@@ -34,6 +37,7 @@ class Stream:
         self.sock = connected
         self.where = where
         self.send_timeout_s = SEND_TIMEOUT_S
+        self._until = math.inf
         self.decoder = amqp.Decoder(frame_max)
         self.blocked: str | None = None
         """Why the broker takes no messages at the moment; None while it does."""
@@ -53,6 +57,21 @@ class Stream:
     def is_open(self) -> bool:
         """Whether the link is usable, as far as is known here."""
         return self.broken is None
+
+    @contextmanager
+    def within(self, timeout_s: float) -> Iterator[None]:
+        """Bound what is waited for in the block, answers and room to write, by *timeout_s* seconds in all. Example::
+
+            with link.within(4.0):
+                channel = link.open_channel()
+                link.call(channel, METHODS["queue.declare"], "tasks", False, True, False, False, False, {})
+        """
+        before = self._until
+        self._until = min(before, time.monotonic() + timeout_s)
+        try:
+            yield
+        finally:
+            self._until = before
 
     def send(self, data: bytes) -> None:
         """Write all of *data*, and wait for room at most ``send_timeout_s``. Raises LinkLost.
@@ -120,16 +139,17 @@ class Stream:
     def _write_rest(self, data: bytes, written: int) -> None:
         """Write the rest as there is room. Time counts from the last byte that went: large and slow is not stuck."""
         rest = memoryview(data)[written:]
-        deadline = time.monotonic() + self.send_timeout_s
+        wrote_at = time.monotonic()
         while rest:
+            deadline = min(wrote_at + self.send_timeout_s, self._until)
             if (left := deadline - time.monotonic()) <= 0:
-                raise self.lose(f"no room to write for {self.send_timeout_s:g} s")
+                raise self.lose(f"no room to write for {deadline - wrote_at:.3g} s")
             if sock.wait(self.sock, sock.READ | sock.WRITE, left) & sock.READ:
                 self._take_early()
             # TLS wants the same bytes once more after a write that found no room.
             if count := self._write(rest):
                 rest = rest[count:]
-                deadline = time.monotonic() + self.send_timeout_s
+                wrote_at = time.monotonic()
 
     def _take_early(self) -> None:
         """Take in what the broker says while a frame of ours is half written: nothing can be answered now."""

@@ -79,17 +79,19 @@ def _fast(task: Any, out: send.Outgoing) -> Express:
             content = encode(task_id, args, kwargs, parent.root_id or parent.id, parent.id)
         if content is None:  # a value that only the slow encoder knows
             return slow.send(args, kwargs)
-        if expect is not None:
-            expect()
         buffer = batch()
         if buffer is not None and buffer.app is app:
+            if expect is not None:
+                send.insist(expect, send.retry_policy(app, {}))
             buffer.add(Message(queue, content, priority, None, exchange))
         else:
             try:
+                if expect is not None:
+                    expect()
                 publish_one(queue, content, priority, None, exchange)
             except OperationalError as error:
                 message = Message(queue, content, priority, None, exchange)
-                send.store_again(app, message, send.retry_policy(app, {}), error)
+                send.store_again(app, message, send.retry_policy(app, {}), error, expect)
         result: AsyncResult[Any] = AsyncResult(task_id, None, name, app, None, ignored)
         if parent is not None:
             send.remember(app, parent, result)
@@ -106,7 +108,7 @@ def _fast(task: Any, out: send.Outgoing) -> Express:
         no_kwargs: dict[str, Any] = {}
         with app.batch() as buffer:
             if expect is not None:
-                expect()
+                send.insist(expect, send.retry_policy(app, {}))
             source, count = iter(calls), -1
             while count < len(ids):
                 count, messages = len(ids), list[Message]()

@@ -34,6 +34,9 @@ logger = logging.getLogger("celery.app.send")
 batch: ContextVar[Any] = ContextVar("fastq_batch", default=None)
 """The `fastq.app.bulk.Batch` that messages go to in this context, if any."""
 
+Expect = Callable[[], object]
+"""See to it that the result can come back; `fastq.backends.base.Replies.expect`."""
+
 _DEFAULTS: dict[str, Any] = {"lang": "py", "retries": 0, "stamps": {}, "replaced_task_nesting": 0}
 _DELIVERY_MODES = {"transient": 1, "persistent": 2}
 _MANY = 256
@@ -109,12 +112,10 @@ def send(
     """
     out = compose(app, task, name, args, kwargs, options)
     policy = retry_policy(app, options)
-    if out.replies is not None:
-        out.replies.expect()
     _tell_before(name, out, policy)
     message = out.encode(app.transport.caps)
     check_size(app, out, len(message.content))
-    store(app, message, policy)
+    store(app, message, policy, None if out.replies is None else out.replies.expect)
     _tell_after(name, out)
     own = task.AsyncResult if task is not None and task.has_own("AsyncResult") else app.AsyncResult
     result: AsyncResult[Any] = (options.get("result_cls") or own)(out.task_id)
@@ -303,23 +304,43 @@ def retry_policy(app: Any, options: Mapping[str, Any]) -> Mapping[str, Any] | No
     return {**(conf.task_publish_retry_policy or {}), **(options.get("retry_policy") or {})}
 
 
-def store(app: Any, message: Message, policy: Mapping[str, Any] | None) -> None:
-    """Hand *message* to the open batch, else to the transport. Raises OperationalError."""
+def store(app: Any, message: Message, policy: Mapping[str, Any] | None,
+          expect: Expect | None = None) -> None:
+    """Hand *message* to the open batch, else to the transport, once *expect* has returned. Raises OperationalError."""
     buffer = batch.get()
     if buffer is not None and buffer.app is app:
+        if expect is not None:
+            insist(expect, policy)
         buffer.add(message)
         return
+    insist(_storing(points.around(app.transport.publish_one), message, expect), policy)
+
+
+def store_again(app: Any, message: Message, policy: Mapping[str, Any] | None, error: OperationalError,
+                expect: Expect | None) -> None:
+    """Go on storing *message* after a first *error*, as *policy* allows; then raise the last error."""
+    _insist_after(error, _storing(app.transport.publish_one, message, expect), policy)
+
+
+def _storing(publish_one: Callable[..., object], message: Message, expect: Expect | None) -> Callable[[], None]:
+    def attempt() -> None:
+        if expect is not None:
+            expect()
+        publish_one(*message)
+
+    return attempt
+
+
+def insist(attempt: Callable[[], object], policy: Mapping[str, Any] | None) -> None:
+    """Call *attempt*, and again as *policy* allows while it raises OperationalError; then raise the last error."""
     try:
-        points.around(app.transport.publish_one)(*message)
+        attempt()
     except OperationalError as error:
-        store_again(app, message, policy, error)
+        _insist_after(error, attempt, policy)
 
 
-def store_again(app: Any, message: Message, policy: Mapping[str, Any] | None, error: Exception) -> None:
-    """Go on storing *message* after a first *error*, as *policy* allows; then raise the last error.
-
-    It says all there is to know: the caller does not get our way to the broker in 80 lines of traceback besides.
-    """
+def _insist_after(error: OperationalError, attempt: Callable[[], object], policy: Mapping[str, Any] | None) -> None:
+    # The error says all there is to know: the caller does not get our way to the broker in 80 lines of traceback besides.
     if policy is None:
         raise error.with_traceback(None) from None
     limit = policy.get("max_retries", 3)
@@ -337,7 +358,7 @@ def store_again(app: Any, message: Message, policy: Mapping[str, Any] | None, er
         pause = min(pause + policy.get("interval_step", 0.2), policy.get("interval_max", 1.0))
         tries += 1
         try:
-            app.transport.publish_one(*message)
+            attempt()
             return
         except OperationalError as again:
             error = again

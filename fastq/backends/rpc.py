@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from fastq._ext import envelope
 from fastq.amqp.brokers import Brokers
+from fastq.amqp.outage import Outage
 from fastq.amqp.target import parse_many
 from fastq.backends.joinless import Joinless
 from fastq.backends.listeners import Call, Listeners
@@ -92,6 +93,7 @@ class RpcStore(Joinless):
         self._look_at = 0.0
         self._lost_at: float | None = None
         self._patience = Patience(self._options.connect_timeout_s)
+        self._outage = Outage(self._options.connect_timeout_s)
         self._closed = False
 
     # -- the sender ----------------------------------------------------------------------------
@@ -195,23 +197,28 @@ class RpcStore(Joinless):
 
     # -- reading: one thread at a time -----------------------------------------------------------
 
-    def _open(self, timeout_s: float | None = None) -> None:
+    def _open(self, timeout_s: float) -> None:
         if self._closed:
             raise TransportError("the store of results is closed")
         if not self._inbox.is_open:
-            self._inbox.open(self._options.connect_timeout_s if timeout_s is None else timeout_s)
+            self._inbox.open(timeout_s)
             self._patience.reset()
+            self._outage.end()
             self._is_up.set()
 
     def _open_at_last(self) -> None:
         """Open for a sender: a broker that is gone is told at once, one that holds the queue for a ghost waited for."""
-        deadline = time.monotonic() + self._options.connect_timeout_s
+        self._outage.check()
+        began = time.monotonic()
+        deadline = began + self._options.connect_timeout_s
         while True:
             try:
-                self._open()
+                self._open(deadline - time.monotonic())
                 return
-            except BrokerRefused as error:
-                if error.code != LOCKED or time.monotonic() > deadline:
+            except TransportError as error:
+                is_held = isinstance(error, BrokerRefused) and error.code == LOCKED
+                if not is_held or time.monotonic() + PAUSE_FIRST_S > deadline:
+                    self._outage.note(error, began)
                     raise
                 time.sleep(PAUSE_FIRST_S)
 

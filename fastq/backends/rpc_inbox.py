@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from uuid import uuid4
 
 from fastq._ext import amqp
@@ -38,20 +39,25 @@ class Inbox:
         return self._link is not None and self._link.is_open
 
     def open(self, timeout_s: float) -> None:
-        """Connect, declare the queue and consume it. Raises TransportError."""
+        """Connect, declare the queue and consume it, all in *timeout_s* seconds. Raises TransportError."""
         self._loss = ""
+        deadline = time.monotonic() + timeout_s
         link = self._brokers.connect(timeout_s)
         try:
-            channel = link.open_channel()
-            link.handlers[channel] = self._on_event
-            link.call(channel, METHODS["queue.declare"], self.name, False, False, True, True, False, self._arguments)
-            # Watched before: the first results may come with the answer.
-            self._consumer = link.decoder.watch(channel, _TAG)
-            link.call(channel, METHODS["basic.consume"], self.name, _TAG, False, True, False, False, {})
+            with link.within(deadline - time.monotonic()):
+                self._consume(link)
         except BaseException:
             link.abandon()
             raise
         self._link = link
+
+    def _consume(self, link: Link) -> None:
+        channel = link.open_channel()
+        link.handlers[channel] = self._on_event
+        link.call(channel, METHODS["queue.declare"], self.name, False, False, True, True, False, self._arguments)
+        # Watched before: the first results may come with the answer.
+        self._consumer = link.decoder.watch(channel, _TAG)
+        link.call(channel, METHODS["basic.consume"], self.name, _TAG, False, True, False, False, {})
 
     def read(self, timeout_s: float | None) -> list[bytes]:
         """Return the contents that have come, and wait for some at most *timeout_s* seconds. Raises ConnectionLost."""

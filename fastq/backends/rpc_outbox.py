@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 
 from fastq._ext import amqp, envelope
@@ -28,21 +29,24 @@ class Outbox:
         if not wanted:
             return
         with self._lock:
+            deadline = time.monotonic() + self._brokers.connect_timeout_s
             try:
-                self._send(wanted)
+                self._send(wanted, deadline)
             except ConnectionLost:
+                if time.monotonic() >= deadline:
+                    raise
                 # The broker may have gone long ago, while nothing was sent. A result may come twice.
-                self._send(wanted)
+                self._send(wanted, deadline)
 
-    def _send(self, results: Sequence[Result]) -> None:
-        link = self._ready()
+    def _send(self, results: Sequence[Result], deadline: float) -> None:
+        link = self._ready(deadline)
         link.send(b"".join(self._frames(link, result) for result in results))
 
     def _frames(self, link: Link, result: Result) -> bytes:
         content = envelope.pack({**self._properties, "correlation_id": result.task_id}, {}, result.meta)
         return amqp.publish(amqp.publisher(self._channel, "", result.reply_to or ""), content, link.frame_max)
 
-    def _ready(self) -> Link:
+    def _ready(self, deadline: float) -> Link:
         link = self._link
         if link is not None and link.is_open:
             link.fill(0.0)  # shows a connection that the broker has closed meanwhile
@@ -51,9 +55,11 @@ class Outbox:
                 return link
             link.abandon()
         self._link = None
-        link = self._brokers.connect()
+        link = self._brokers.connect(deadline - time.monotonic())
+        link.send_timeout_s = self._brokers.connect_timeout_s
         try:
-            self._channel = link.open_channel()
+            with link.within(deadline - time.monotonic()):
+                self._channel = link.open_channel()
         except BaseException:
             link.abandon()
             raise

@@ -40,20 +40,22 @@ def open_urls(urls: Sequence[str], options: Mapping[str, Any], name: str) -> Amq
     targets = parse_many(list(urls), options.get("ssl"))
     read = AmqpOptions.read(mask(urls[0]), targets[0].options, options)
     brokers = Brokers(targets, read.connect_timeout_s, read.failover, read.login_method, read.client_properties)
-    return AmqpMailbox(brokers.connect(heartbeat_s=read.heartbeat_s), name)
+    return AmqpMailbox(brokers.connect(heartbeat_s=read.heartbeat_s), name, read.connect_timeout_s)
 
 
 class AmqpMailbox:
-    """A `Mailbox` over one connection of its own."""
+    """A `Mailbox` over one connection of its own. Whatever it is asked, the broker has *timeout_s* seconds for all."""
 
-    def __init__(self, link: Link, name: str) -> None:
+    def __init__(self, link: Link, name: str, timeout_s: float) -> None:
         self._link = link
+        self._timeout_s = link.send_timeout_s = timeout_s
         self._requests, self._answers = f"{name}.pidbox", f"reply.{name}.pidbox"
         try:
-            self._channel = link.open_channel()
-            link.handlers[self._channel] = self._on_event
-            for exchange, kind in ((self._requests, "fanout"), (self._answers, "direct")):
-                link.call(self._channel, _EXCHANGE, exchange, kind, False, False, False, False, False, {})
+            with link.within(timeout_s):
+                self._channel = link.open_channel()
+                link.handlers[self._channel] = self._on_event
+                for exchange, kind in ((self._requests, "fanout"), (self._answers, "direct")):
+                    link.call(self._channel, _EXCHANGE, exchange, kind, False, False, False, False, False, {})
         except BaseException:
             link.abandon()
             raise
@@ -71,11 +73,12 @@ class AmqpMailbox:
     def _consume(self, queue: str, exchange: str, key: str) -> None:
         link, channel = self._link, self._channel
         limits = {"x-expires": int(QUEUE_S * 1000), "x-message-ttl": int(REQUEST_S * 1000)}
-        link.call(channel, _DECLARE, queue, False, False, True, True, False, limits)
-        link.call(channel, _BIND, queue, exchange, key, False, {})
-        # Watched before: what waits there may come with the answer.
-        self._consumer = link.decoder.watch(channel, queue)
-        link.call(channel, _CONSUME, queue, queue, False, True, False, False, {})
+        with link.within(self._timeout_s):
+            link.call(channel, _DECLARE, queue, False, False, True, True, False, limits)
+            link.call(channel, _BIND, queue, exchange, key, False, {})
+            # Watched before: what waits there may come with the answer.
+            self._consumer = link.decoder.watch(channel, queue)
+            link.call(channel, _CONSUME, queue, queue, False, True, False, False, {})
 
     def fileno(self) -> int:
         """The socket's descriptor."""
@@ -115,7 +118,11 @@ class AmqpMailbox:
         return self._with_stream(self._read) or []
 
     def _with_stream(self, work: Any) -> Any:
-        # On a channel of its own: where the server knows no streams, the refusal closes only that.
+        with self._link.within(READ_S):
+            return self._on_channel(work)
+
+    def _on_channel(self, work: Any) -> Any:
+        # One of its own: where the server knows no streams, the refusal closes only that.
         link = self._link
         channel = link.open_channel()
         link.handlers[channel] = self._on_stream_event

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 from fastq.amqp.link import Link
+from fastq.amqp.outage import Outage
 from fastq.exceptions import BrokerRefused, ConnectionLost, OperationalError, TransportError
 from fastq.transport.amqp_outbox import RETRY_FIRST_S, RETRY_MOST_S, WINDOW, Outbox
 from fastq.transport.amqp_route import Routes
@@ -35,8 +36,7 @@ class Publisher(Outbox):
         super().__init__(connect, routes, timeout_s, on_link)
         self.lock = threading.RLock()
         self._unlooked = 0
-        self._down: tuple[OperationalError, float] | None = None
-        """What took all the time that a caller has, and until when one who tries again hears the same at once."""
+        self._outage = Outage(timeout_s)
         self.closed = False
 
     # -- state ---------------------------------------------------------------------------------
@@ -61,8 +61,8 @@ class Publisher(Outbox):
 
     def publish_one(self, queue: str, content: bytes, priority: int, run_at: float | None, exchange: str) -> None:
         """Send one message. Raises OperationalError when the broker does not take it in time; then it was not sent."""
-        if self._down is not None and self._link is None:
-            self._check_down()      # before the lock: whoever has it may be busy connecting
+        if self._link is None:
+            self._outage.check()    # before the lock: whoever has it may be busy connecting
         with self.lock:
             self._unlooked += 1
             self._give(((queue, content, priority, run_at, exchange),))
@@ -130,7 +130,7 @@ class Publisher(Outbox):
                     if not self.pending or time.monotonic() < self._retry_at:
                         return
                     self._open(self._timeout_s)
-                    self._down = None
+                    self._outage.end()
                 self._offer_again()
                 if self._can_send_offered() and time.monotonic() >= self._retry_at:
                     self._send_offered()
@@ -144,10 +144,10 @@ class Publisher(Outbox):
                 self._break(error)
                 if not had_link:
                     self._put_off(error)
-                    self._note_down(error, began)
+                    self._outage.note(error, began)
             except TransportError as error:
                 self._put_off(error)
-                self._note_down(error, began)
+                self._outage.note(error, began)
 
     # -- sending -------------------------------------------------------------------------------
 
@@ -168,7 +168,7 @@ class Publisher(Outbox):
                     self._enter()
             self._send(frames, began + self._timeout_s)
         except OperationalError as error:
-            self._note_down(error, began)
+            self._outage.note(error, began)
             raise
 
     def _send(self, frames: list[bytes], deadline: float) -> None:
@@ -210,19 +210,9 @@ class Publisher(Outbox):
                 self._break(error)
         most = WINDOW - 1 if self._unconfirmed < WINDOW else WINDOW // 2
         if not self._is_clear(most):
-            self._check_down()
+            self._outage.check()
             self._wait(lambda: self._is_clear(most), self._timeout_s)
-        self._down = None
-
-    def _note_down(self, error: OperationalError, began: float) -> None:
-        if time.monotonic() - began >= self._timeout_s / 2:
-            self._down = error, time.monotonic() + self._timeout_s
-
-    def _check_down(self) -> None:
-        """Raise what took all the time that a caller has not long ago."""
-        down = self._down
-        if down is not None and time.monotonic() < down[1]:
-            raise down[0].with_traceback(None)
+        self._outage.end()
 
     def _wait(self, is_done: Callable[[], bool], timeout_s: float, *, is_patient: bool = False) -> None:
         """Connect, send what was offered, and read, until it *is_done*; *timeout_s* bounds a wait without progress.

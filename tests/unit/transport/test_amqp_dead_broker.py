@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 
-from fastq import Fastq
+from fastq import Fastq, control
+from fastq.bench.servers.rabbitmq import RabbitMQ
 from fastq.exceptions import BrokerRefused, OperationalError, TransportError
 from fastq.transport.amqp_publish import WINDOW
 from tests.deadline import wait_until
@@ -47,6 +49,15 @@ def closed() -> int:
     return port
 
 
+@pytest.fixture
+def stuck(rabbitmq: RabbitMQ, amqp_url: str, proxy: Proxy) -> Iterator[str]:
+    """A virtual host that lets everybody in and makes no classic queue: whoever asks for one gets no answer."""
+    found = f'{{ok, Sup}} = rabbit_amqqueue_sup_sup:find_for_vhost(<<"{amqp_url.rpartition("/")[2]}">>)'
+    rabbitmq.eval(f"{found}, sys:suspend(Sup)")
+    yield proxy.url(amqp_url)
+    rabbitmq.eval(f"{found}, sys:resume(Sup)")
+
+
 def seconds_to_fail(app: Fastq, match: str) -> float:
     began = time.monotonic()
     with pytest.raises(OperationalError, match=match):
@@ -54,12 +65,13 @@ def seconds_to_fail(app: Fastq, match: str) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.parametrize("backend", [None, "rpc://"])
 @pytest.mark.parametrize("kind", ["closed", "mute", "silent"])
-def test_a_broker_that_is_not_there_fails_a_call_in_time_with_all_its_retries(kind: str,
+def test_a_broker_that_is_not_there_fails_a_call_in_time_with_all_its_retries(kind: str, backend: str | None,
                                                                               request: pytest.FixtureRequest) -> None:
     port = request.getfixturevalue(kind)
     with Fastq("proj", broker=f"amqp://127.0.0.1:{port}//", broker_transport_options={"publish_timeout_s": 1.0},
-               broker_connection_timeout=0.8) as app:
+               broker_connection_timeout=0.8, backend=backend) as app:
         # The pauses of the policy are 0, 0.2 and 0.4 s.
         assert seconds_to_fail(app, f"127.0.0.1:{port}") < 1.0 + 0.6 + 1.5
 
@@ -91,6 +103,45 @@ def test_a_broker_that_answers_nothing_after_the_login_fails_a_call_in_time(open
         publish(transport, ["1"], "another")
     assert time.monotonic() - began < 2.5
     proxy.cut(refuse=True)
+
+
+@pytest.mark.parametrize("backend", [None, "rpc://"])
+def test_a_broker_that_makes_no_queue_fails_a_call_in_time_with_all_its_retries(stuck: str, proxy: Proxy,
+                                                                                backend: str | None) -> None:
+    with Fastq("proj", broker=stuck, broker_transport_options={"publish_timeout_s": 1.0},
+               broker_connection_timeout=0.8, backend=backend, task_default_queue_type="classic") as app:
+        assert seconds_to_fail(app, f"127.0.0.1:{proxy.port}.*queue.declare") < 1.0 + 0.6 + 3.0
+        assert proxy.accepted == 1, "one attempt that took all the time is the last for a while"
+
+
+def test_remote_control_of_a_broker_that_makes_no_queue_fails_in_time(stuck: str) -> None:
+    mailbox = control.open([stuck], {"connect_timeout_s": 0.8})
+    began = time.monotonic()
+    with pytest.raises(TransportError, match=r"queue\.declare was not answered in 0\.8 s"):
+        mailbox.listen("worker@here")
+    assert time.monotonic() - began < 5.0
+
+
+@pytest.mark.parametrize("way", ["delay", "apply_async", "batch", "map_delay"])
+def test_a_broker_that_comes_back_meanwhile_gets_a_task_whose_result_is_awaited(way: str, amqp_url: str, proxy: Proxy,
+                                                                                desk: Desk) -> None:
+    with Fastq("proj", broker=proxy.url(amqp_url), backend="rpc://") as app:
+        app.conf.task_publish_retry_policy = {"errback": lambda error, pause: proxy.behave()}
+
+        @app.task(name="proj.add")
+        def add(numbers: list[int]) -> int:
+            return sum(numbers)
+
+        proxy.cut(refuse=True)
+        with app.batch() if way == "batch" else nullcontext():
+            if way == "apply_async":
+                add.apply_async(([1, 2],))
+            elif way == "map_delay":
+                add.map_delay([[1, 2]])
+            else:
+                add.delay([1, 2])
+        app.transport.publish(())
+    assert desk.ready("celery") == 1
 
 
 def test_a_full_socket_fails_a_call_in_time(open_amqp: Open, amqp_url: str, proxy: Proxy) -> None:
