@@ -28,6 +28,7 @@ MOST = 65535
 
 _QOS, _CONSUME, _CANCEL, _GET = (amqp.METHODS[f"basic.{name}"] for name in ("qos", "consume", "cancel", "get"))
 _CONSUME_OK, _CLOSE = amqp.METHODS["basic.consume-ok"], amqp.METHODS["channel.close"]
+PRECONDITION_FAILED = 406
 _GOT = frozenset(amqp.METHODS[f"basic.{name}"] for name in ("get-ok", "get-empty"))
 
 Runs = list[tuple[int, int]]
@@ -182,7 +183,7 @@ class Consumer:
         elif method == _CANCEL:
             self._cancelled(args[0])
         elif method == _CLOSE:
-            raise ConnectionLost(f"RabbitMQ at {self.link.where} closed the channel for consuming: {args[0]} {args[1]}")
+            raise ConnectionLost(f"RabbitMQ at {self.link.where} {_why_closed(args[0], args[1])}")
 
     def _cancelled(self, tag: str) -> None:
         for lane in self._lanes:
@@ -303,3 +304,11 @@ class Consumer:
         if self._out:
             self.link.send(b"".join(self._out))
             self._out = []
+
+
+def _why_closed(code: int, text: str) -> str:
+    if code == PRECONDITION_FAILED and "delivery acknowledgement" in text:
+        return ("gave what this worker holds to others, as a task of it was not acknowledged within consumer_timeout: "
+                "set that higher than the longest task takes, in rabbitmq.conf, or from RabbitMQ 3.12 on for a queue, "
+                f"by its argument x-consumer-timeout or a policy ({text})")
+    return f"closed the channel for consuming: {code} {text}"

@@ -41,6 +41,18 @@ def proxy(rabbitmq: RabbitMQ) -> Iterator[Proxy]:
 
 
 @pytest.fixture
+def impatient(rabbitmq: RabbitMQ) -> Iterator[None]:
+    """A broker that waits a second for each ack, and looks often; to channels opened from now on."""
+    usual = [(name, rabbitmq.eval(f"element(2, application:get_env(rabbit, {name}))"))
+             for name in ("consumer_timeout", "channel_tick_interval")]
+    for name, value in (("consumer_timeout", 1000), ("channel_tick_interval", 200)):
+        rabbitmq.eval(f"application:set_env(rabbit, {name}, {value})")
+    yield
+    for name, value in usual:
+        rabbitmq.eval(f"application:set_env(rabbit, {name}, {value})")
+
+
+@pytest.fixture
 def open_amqp(amqp_url: str) -> Iterator[Callable[..., amqp.AmqpTransport]]:
     """Open one more transport, at the broker or at another address; all are closed at the end."""
     opened: list[amqp.AmqpTransport] = []

@@ -431,3 +431,15 @@ def test_contents_with_other_headers_pass_as_they_are(open_amqp: Open) -> None:
     packed = envelope.pack({"correlation_id": "x"}, {"x-fastq-deaths": "many", "id": "x"}, b"body")
     transport.publish_one("q", packed)
     assert [(deaths, found) for _, _, deaths, found in take(transport, 1)] == [(0, packed)]
+
+
+def test_a_broker_that_waits_no_longer_for_an_ack_is_told_with_the_cure(impatient: None, open_amqp: Open) -> None:
+    transport = open_amqp()
+    publish(transport, names(1))
+    transport.publish(())
+    transport.attach("worker", ["q"])
+    take(transport, 1)
+    with pytest.raises(ConnectionLost, match=r"consumer_timeout: set that higher .* timed out"):
+        wait_until(lambda: transport.turn(Endings(), 0))
+    transport.attach("worker", ["q"])
+    assert [row[2] for row in take(transport, 1)] == [UNCOUNTED]
