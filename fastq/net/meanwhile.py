@@ -1,8 +1,7 @@
 """What a loop has to do while it waits for a server that does not answer.
 
 A worker's loop has one thread. Where it waits, for a connection above all, it would let time limits pass, dead children
-lie and a wish to stop unheard. So every longer wait goes in steps, with the loop's duty after each. The look-up of a
-host's name is the one wait that has no steps.
+lie and a wish to stop unheard. So every longer wait goes in steps, with the loop's duty after each.
 """
 
 from __future__ import annotations
@@ -49,8 +48,8 @@ def opening() -> Iterator[None]:
         _is_opening.reset(token)
 
 
-def relieve(of_loop: Duty, awaited: socket.socket) -> None:
-    """Do the duty of the loop that waits for *awaited*."""
+def relieve(of_loop: Duty, awaited: socket.socket | None) -> None:
+    """Do the duty of the loop that waits for *awaited*, None when that is no socket."""
     token = _awaited.set(awaited)
     try:
         of_loop(_is_opening.get())

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from fastq.exceptions import TransportError
 from fastq.net import tls
+from fastq.net.lookup import SlowName, addresses_of
 from fastq.net.meanwhile import STEP_S, duty, relieve
 from fastq.net.tls import Tls, TlsOption
 
@@ -141,7 +142,7 @@ def _connect_path(path: str, deadline: float) -> socket.socket:
 
 def _connect_any(target: Endpoint, deadline: float) -> socket.socket:
     """Try each address of the host. One that never answers leaves its share of the time to those after it."""
-    addresses = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    addresses = addresses_of(target.host, target.port, deadline)
     last: OSError | None = None
     for number, (family, kind, protocol, _, address) in enumerate(addresses):
         made = socket.socket(family, kind, protocol)
@@ -207,6 +208,9 @@ def _explain(error: OSError, target: Endpoint, waited_s: float) -> tuple[str, st
     """The reason in words, and what to look at."""
     if isinstance(error, socket.gaierror):
         return f"the name cannot be resolved ({error.strerror})", "check the host name in the broker address"
+    if isinstance(error, SlowName):
+        return f"the name {target.host!r} was not resolved in {waited_s:.1f} s", \
+            "check the name servers that this machine asks, or give the address in numbers"
     if isinstance(error, ConnectionRefusedError):
         return "connection refused", "is the server running, and is this its port?"
     if isinstance(error, TimeoutError) and "TLS" in str(error):
