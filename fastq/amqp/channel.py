@@ -45,7 +45,8 @@ class Channel(Topology):
         self.events: dict[str, set[Callable[..., Any]]] = {"basic_ack": set(), "basic_nack": set(),
                                                            "basic_return": set()}
         self.cancel_callbacks: dict[str, Callable[[str], Any]] = {}
-        self._tags = itertools.count(1)
+        self.next_consumer_tag: Callable[[], int] = itertools.count(1).__next__
+        """Numbers the consumers that are given no tag."""
         self._prefixes: dict[tuple[str, str, bool], bytes] = {}
         self._sequence = 0  # of publishes in confirm mode; 0: not in it
         self._unconfirmed: dict[int, None] = {}
@@ -120,7 +121,7 @@ class Channel(Topology):
         *on_cancel* is called with the tag when the broker ends the consumer, as when its queue is deleted.
         """
         # A tag of our own: the first messages may be here before an answer could tell the broker's.
-        tag = name(consumer_tag) or f"{self.channel_id}.{next(self._tags)}"
+        tag = name(consumer_tag) or f"{self.channel_id}.{self.next_consumer_tag()}"
         self._callbacks()[tag] = callback
         if no_ack:
             self.no_ack_consumers.add(tag)

@@ -34,8 +34,10 @@ class Connection:
     *host* may hold the port too, as ``"rabbit:5672"``. *heartbeat* is in seconds, 0 for none; they are sent and checked
     in `drain_events` and in whatever waits for an answer. *lazy* leaves the connecting to `connect`. Further options:
     *ssl* (True, or a dict with ca_certs, certfile, keyfile, cert_reqs, server_hostname), *connect_timeout* in seconds,
-    *login_method* (PLAIN, AMQPLAIN, EXTERNAL), *client_properties*; the rest is kept in ``transport_options``. Not safe
-    for two threads at once. Raises ConnectionError when it cannot connect.
+    *login_method* (PLAIN, AMQPLAIN, EXTERNAL), *client_properties*; the rest is kept in ``transport_options``.
+    *on_blocked* is called with the reason when the broker takes no messages, *on_unblocked* when it does again, both
+    in `drain_events` or before something is sent. Not safe for two threads at once. Raises ConnectionError if
+    it cannot connect.
 
     Example::
 
@@ -52,12 +54,15 @@ class Connection:
                  virtual_host: str = "/", port: int = 5672, channel_max: int = 0xffff, frame_max: int = 131072,
                  heartbeat: float = 0, lazy: bool = False, *, ssl: TlsOption = None,
                  connect_timeout: float | None = None, login_method: str | None = None,
-                 client_properties: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+                 client_properties: Mapping[str, Any] | None = None,
+                 on_blocked: Callable[[str], object] | None = None,
+                 on_unblocked: Callable[[], object] | None = None, **kwargs: Any) -> None:
         self.hostname, self.port = _split(host, port)
         self.userid, self.password, self.virtual_host = userid or "guest", password or "guest", virtual_host or "/"
         self.channel_max, self.frame_max, self.heartbeat = channel_max, frame_max, heartbeat
         self.ssl, self.connect_timeout = ssl, connect_timeout or 5.0
         self.login_method, self.client_properties = login_method or "PLAIN", client_properties
+        self.on_blocked, self.on_unblocked = on_blocked, on_unblocked
         self.transport_options = kwargs
         self.server_properties: dict[str, Any] = {}
         self.channels: dict[int, AnyChannel] = {}
@@ -67,7 +72,7 @@ class Connection:
         self._events: deque[tuple[AnyChannel, Event]] = deque()
         self._pid = self._inode = 0
         self._looked_at = 0.0
-        self._is_polled = self._is_draining = self._is_nudged = False
+        self._is_polled = self._is_draining = self._is_nudged = self._is_told_blocked = False
         if not lazy:
             self.connect()
 
@@ -90,7 +95,7 @@ class Connection:
             target, heartbeat_s=self.heartbeat, connect_timeout_s=self.connect_timeout, channel_max=self.channel_max,
             frame_max=self.frame_max, client_properties=self.client_properties, login_method=self.login_method)
         self._pid, self._inode = os.getpid(), os.fstat(link.fileno()).st_ino
-        self._is_polled = self._is_nudged = False
+        self._is_polled = self._is_nudged = self._is_told_blocked = False
         self.channel_max, self.frame_max, self.heartbeat = link.channel_max, link.frame_max, link.heartbeat_s
         self.server_properties = link.server_properties
 
@@ -139,10 +144,16 @@ class Connection:
         return self._link.fileno()
 
     def channel(self, channel_id: int | None = None) -> Any:
-        """Open a channel, or return the one that is open under *channel_id*. Raises ChannelError: all are in use."""
+        """Open a channel, or return the one that is open under *channel_id*.
+
+        Raises ConnectionError when all numbers are in use; the connection goes on then, as do its channels.
+        """
         if channel_id is not None and channel_id in self.channels:
             return self.channels[channel_id]
         link = self._open_link()
+        if not channel_id and len(link.channels) >= link.channel_max:
+            raise ConnectionError(f"all {link.channel_max} channels of the connection to {link.where} are in use: "
+                                  "close one, or connect with a higher channel_max")
         number = link.open_channel(channel_id or 0)
         channel = self.Channel(self, number)
         self.channels[number] = channel
@@ -175,13 +186,13 @@ class Connection:
         """Take in what the broker says, waiting at most *timeout* seconds. Raises TimeoutError when nothing came."""
         link = self._open_link()
         beat_s = link.beat()
-        if link.pump():
+        if self._pump(link):
             return
         if timeout is None or (beat_s is not None and beat_s < timeout):
             link.fill(beat_s)
         elif not link.fill(timeout):
             raise TimeoutError("timed out")
-        link.pump()
+        self._pump(link)
 
     # --- what channels call
 
@@ -208,7 +219,7 @@ class Connection:
         The socket is silent about it, so the broker is asked for a word: every channel answers to flow.
         """
         link = self._open_link()
-        link.pump()
+        self._pump(link)
         if not self._is_polled or self._is_draining or self._is_nudged or not link.channels:
             return
         if self._events or link.has_news():
@@ -253,6 +264,17 @@ class Connection:
         self._events = kept
 
     # --- inner parts
+
+    def _pump(self, link: Link) -> int:
+        """Hand on what came, and say whether the broker takes messages; never within a write."""
+        count = link.pump()
+        if bool(link.blocked) != self._is_told_blocked:
+            self._is_told_blocked = bool(link.blocked)
+            if link.blocked and self.on_blocked is not None:
+                self.on_blocked(link.blocked)
+            elif not link.blocked and self.on_unblocked is not None:
+                self.on_unblocked()
+        return count
 
     def _open_link(self) -> Link:
         if self._link is None:

@@ -52,11 +52,18 @@ class Pipe(ABC):
         """Why the broker closed the channel of this connection, if it did so for a message."""
         self._is_wary = False
         """It did so, and the message was not found yet."""
+        self._is_blocked = False
+        """The log says that the broker takes no messages."""
 
     @property
     def link(self) -> Link | None:
         """The connection, while there is one."""
         return self._link
+
+    @property
+    @abstractmethod
+    def pending(self) -> int:
+        """Messages that are not confirmed."""
 
     @abstractmethod
     def _refused(self, sent: Sent, why: str, *, is_final: bool = False) -> None:
@@ -138,6 +145,7 @@ class Pipe(ABC):
 
     def _let_go(self, *, abandon: bool) -> None:
         link, self._link = self._link, None
+        self._is_blocked = False    # of the next connection the broker says it anew
         if link is not None:
             self._on_link(None)
             link.abandon() if abandon else link.close()
@@ -149,6 +157,15 @@ class Pipe(ABC):
         if link.fill(timeout_s):
             self._heard_at, self._is_probed = time.monotonic(), False
             link.pump()
+        if bool(link.blocked) != self._is_blocked:
+            self._tell_blocked(link.where, link.blocked)
+
+    def _tell_blocked(self, where: str, why: str | None) -> None:
+        self._is_blocked = bool(why)
+        if why:
+            logger.warning("RabbitMQ at %s takes no messages: %s; %d wait", where, why, self.pending)
+        else:
+            logger.info("RabbitMQ at %s takes messages again; %d wait", where, self.pending)
 
     def _note(self, frames: list[bytes]) -> None:
         """Take note of messages as sent, or about to be."""

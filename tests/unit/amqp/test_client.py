@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -393,3 +394,39 @@ def test_prepared_message_is_what_publish_takes(channel: Any) -> None:
     assert channel.basic_get("q", no_ack=True).properties == {
         "priority": 3, "content_type": "text/plain", "content_encoding": "utf-8", "headers": {"a": 1},
         "delivery_mode": 2}
+
+
+def test_a_broker_that_takes_no_messages_says_so_and_when_it_does_again(connect: Connect, rabbitmq: Any) -> None:
+    told: list[str | None] = []
+    connection = connect(on_blocked=told.append, on_unblocked=lambda: told.append(None))
+    channel = connection.channel()
+    channel.queue_declare("q")
+    rabbitmq.alarm(True)
+
+    def is_told() -> bool:
+        channel.basic_publish(b"x", routing_key="q")
+        with suppress(TimeoutError):
+            connection.drain_events(timeout=0.01)
+        return bool(told)
+
+    wait_until(is_told)
+    assert len(told) == 1 and "memory" in str(told[0])
+    rabbitmq.alarm(False)
+    wait_until(lambda: channel.queue_declare("q") and len(told) == 2)
+    assert told[1] is None
+
+
+def test_a_connection_without_a_free_channel_says_so_as_librabbitmq_does(connect: Connect) -> None:
+    connection = connect(channel_max=2)
+    channels = [connection.channel() for _ in range(2)]
+    with pytest.raises(ConnectionError, match=r"all 2 channels .* in use: close one"):
+        connection.channel()
+    assert connection.connected and channels[0].queue_declare("q")
+    channels[1].close()
+    assert connection.channel().is_open
+
+
+def test_consumers_without_a_tag_are_numbered(channel: Any) -> None:
+    channel.queue_declare("q")
+    tags = [channel.basic_consume("q") for _ in range(2)]
+    assert len(set(tags)) == 2 and channel.next_consumer_tag() == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 
@@ -277,8 +278,9 @@ def test_an_exchange_that_was_deleted_is_declared_again(open_amqp: Open, desk: D
 # -- a broker that does not take messages ----------------------------------------------------------------------
 
 
-def test_a_blocked_broker_is_named_in_time_and_gets_the_messages_later(open_amqp: Open, rabbitmq: RabbitMQ,
-                                                                       desk: Desk) -> None:
+def test_a_blocked_broker_is_named_in_time_and_gets_the_messages_later(open_amqp: Open, rabbitmq: RabbitMQ, desk: Desk,
+                                                                       caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "fastq.transport.amqp")
     transport = open_amqp(publish_timeout_s=0.5)
     publish(transport, names(1))
     transport.publish(())
@@ -300,6 +302,11 @@ def test_a_blocked_broker_is_named_in_time_and_gets_the_messages_later(open_amqp
     publish(transport, names(1, len(sent)))
     transport.publish(())
     assert desk.ids("q") == names(len(sent) + 1)
+    told = [(record.levelname, record.getMessage()) for record in caplog.records if " takes " in record.getMessage()]
+    where = f"RabbitMQ at 127.0.0.1:{rabbitmq.port} takes"
+    assert [level for level, _ in told] == ["WARNING", "INFO"]
+    assert re.fullmatch(rf"{where} no messages: low on memory; \d+ wait", told[0][1])
+    assert re.fullmatch(rf"{where} messages again; \d+ wait", told[1][1])
 
 
 def test_a_wrong_password_is_refused_at_once_and_never_told(open_amqp: Open, amqp_url: str,
