@@ -171,7 +171,7 @@ def largest(app: Any, out: Outgoing) -> int:
 
 
 def check_size(app: Any, out: Outgoing, size: int, times: int = 1) -> None:
-    """Raise EncodeError when *size* bytes are too many for a message, or for *times* of them, with the workflow in it."""
+    """Raise EncodeError when *size* bytes are too many for a message with a workflow in it, or for *times* of them."""
     limit = largest(app, out)
     if size <= limit and times * size <= _MANY * limit:
         return
@@ -340,7 +340,7 @@ def insist(attempt: Callable[[], object], policy: Mapping[str, Any] | None) -> N
 
 
 def _insist_after(error: OperationalError, attempt: Callable[[], object], policy: Mapping[str, Any] | None) -> None:
-    # The error says all there is to know: the caller does not get our way to the broker in 80 lines of traceback besides.
+    # The error says all there is to know: its caller does not get our way to the broker in 80 lines besides.
     if policy is None:
         raise error.with_traceback(None) from None
     limit = policy.get("max_retries", 3)
