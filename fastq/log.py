@@ -253,6 +253,43 @@ def _handler(logfile: str | TextIO | None) -> logging.Handler:
         raise ConfigError(f"cannot write the log file {str(logfile)!r}: {exc.strerror}") from None
 
 
+# --- from a handler of a signal -------------------------------------------------------------------------------
+
+def write_now(name: str, level: int, message: str) -> None:
+    """Write a line where the logger *name* writes, whatever its level: for handlers of signals.
+
+    They may have interrupted a record that holds the locks and buffers of logging, so it goes past these. Handlers
+    that write to no file or stream do not get it; where there are only such, it goes to standard error.
+    """
+    logger: logging.Logger | None = logging.getLogger(name)
+    assert logger is not None
+    record = logger.makeRecord(name, level, __file__, 0, message, (), None)
+    is_written = False
+    while logger is not None:
+        for handler in logger.handlers:
+            if (fd := _descriptor_of(handler)) >= 0:
+                write_raw(handler.format(record) + "\n", fd)
+                is_written = True
+        logger = logger.parent if logger.propagate else None
+    if not is_written:
+        write_raw(message + "\n")
+
+
+def write_raw(text: str, fd: int = 2) -> None:
+    """Write *text* to a descriptor, past all buffers."""
+    try:
+        os.write(fd, text.encode(errors="replace"))
+    except OSError:
+        return      # a terminal that was closed: whoever would read it is gone, and a signal has nobody else to tell
+
+
+def _descriptor_of(handler: logging.Handler) -> int:
+    try:
+        return int(handler.stream.fileno()) if isinstance(handler, logging.StreamHandler) else -1
+    except (AttributeError, OSError, ValueError):
+        return -1   # no file: a StringIO, or a log file between two names
+
+
 # --- standard output ------------------------------------------------------------------------------------------
 
 class LoggingProxy(io.TextIOBase):

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from fastq.cli.exits import nearest
+from fastq.worker import restart
 
 F = TypeVar("F", bound=Callable[..., Any])
 SHARED = "Every command"
@@ -53,6 +54,7 @@ def _choose(ctx: click.Context, param: click.Parameter, value: Any) -> None:
 
 def _enter(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     if value:
+        restart.folder = restart.folder or os.getcwd()
         os.chdir(value)
 
 

@@ -33,6 +33,7 @@ from fastq.cli.target import (
 )
 from fastq.exceptions import QueueNotFound
 from fastq.pool import kinds
+from fastq.worker import restart
 from fastq.worker.options import START_METHODS
 from fastq.worker.worker import Worker
 
@@ -127,11 +128,15 @@ def command(chosen: Chosen, /, detach: bool, **options: Any) -> int:
     """Run tasks.
 
     TERM or one Ctrl-C: take nothing new, finish what runs. QUIT or Ctrl-C again: stop now; what ran goes back.
+    HUP, unless in a terminal: as TERM, then begin anew. USR1: log where each thread is.
     """
     return _detached(chosen, options) if detach else _run(chosen, **options)
 
 
 def _detached(chosen: Chosen, options: dict[str, Any]) -> int:
+    restart.is_detached = True
+    if restart.was_detached():
+        return _run(chosen, **options)
     # Before the app is imported: its module may start threads, and they would not survive the fork.
     daemon = proc.daemonize(os.getcwd())
     signals.worker_ready.connect(lambda **_: daemon.ready(), weak=False)

@@ -29,6 +29,7 @@ from fastq.pool.kinds import Kind
 from fastq.pool.shared import Spill
 from fastq.proc import set_title
 from fastq.types import Result
+from fastq.worker.shutdown import is_ours
 from fastq.worker.tell import logs_tasks
 from fastq.worker.trace import Trace
 
@@ -130,6 +131,8 @@ def main(spec: ChildSpec, index: int) -> int:
     signal.set_wakeup_fd(-1)
     for number in _SUPERVISORS:
         signal.signal(number, _leave_it_to_the_supervisor)
+    if is_ours(signal.getsignal(signal.SIGUSR2)):
+        signal.signal(signal.SIGUSR2, _leave_it_to_the_supervisor)
     set_title(f"[fastq] {spec.hostname}: child {index}")
     log.name_process(f"ForkPoolWorker-{index + 1}")
     live = spec.kind.load()

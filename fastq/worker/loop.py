@@ -53,7 +53,9 @@ class Sleeper:
             self.poller.register(bell_fd, selectors.EVENT_READ)
 
     def wake(self) -> None:
-        """Wake the sleeper, from a signal handler or another thread."""
+        """Wake the sleeper, from a signal handler or another thread; nothing happens when it is closed."""
+        if self._signals_out.fileno() < 0:
+            return      # a signal in the last moments of a worker
         try:
             self._signals_out.send(b"\0")
         except BlockingIOError:

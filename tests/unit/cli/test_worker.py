@@ -131,6 +131,26 @@ def test_in_the_background_it_logs_to_a_file_and_says_its_pid(cli: Cli, proj: Pa
         wait_until(lambda: not psutil.pid_exists(pid), 20, what="the worker's end")
 
 
+def test_in_the_background_a_hangup_begins_anew_with_the_code_that_is_there_then(cli: Cli, proj: Path, tmp_path: Path):
+    home = tmp_path / "home"
+    home.mkdir()
+    proj = proj.rename(home / "proj.py")
+    there = ("--workdir", "home", "-A", "proj")
+    ran = cli(*there, "worker", "-D", "-c", "1", "-f", "worker.log", "--pidfile", "worker.pid", "-l", "info")
+    assert (ran.code, ran.err) == (0, "")
+    pid = int((home / "worker.pid").read_text())
+    try:
+        proj.write_text(proj.read_text().replace("x + y", "x * y"))
+        os.kill(pid, signal.SIGHUP)
+        wait_until(lambda: (home / "worker.log").read_text().count(" ready.") == 2, 30, what="the new start")
+        task_id = cli(*there, "call", "proj.add", "-a", "[2, 3]").out.strip()
+        assert cli(*there, "result", "--wait", "--timeout", "20", task_id).out == "6\n"
+        assert (home / "worker.pid").read_text() == f"{pid}\n"
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: not psutil.pid_exists(pid), 20, what="the worker's end")
+
+
 def test_in_the_background_too_a_wrong_app_is_one_line(cli: Cli, proj: Path):
     ran = cli("-A", "porj", "worker", "-D")
     assert ran.code == 1 and "did you mean proj?" in ran.line
