@@ -111,8 +111,11 @@ class Trace:
             signals.task_prerun.send(sender=task, task_id=request.id, task=task, args=request.args,
                                      kwargs=request.kwargs)
         if task.traits.track_started and self._store_now and self._codec and not _is_ignored(task, request):
-            meta = self._codec.encode(request.id, states.STARTED, _whereabouts(self._hostname), request=request)
-            self._store_now(request.id, states.STARTED, meta, request.reply_to)
+            try:
+                meta = self._codec.encode(request.id, states.STARTED, _whereabouts(self._hostname), request=request)
+                self._store_now(request.id, states.STARTED, meta, request.reply_to)
+            except Exception as error:
+                logger.warning("Task %s[%s] begins, and STARTED is not stored: %s", task.name, request.id, error)
         task.before_start(request.id, request.args, request.kwargs)
 
     # -- after the call -------------------------------------------------------------------------

@@ -50,6 +50,18 @@ def test_results_are_kept_where_the_settings_say_and_as_long(server: Redis, made
         assert most_s - 20 < server.ask("TTL", f"celery-task-meta-{handle.id}") <= most_s
 
 
+def test_a_task_runs_whose_start_cannot_be_stored(server: Redis, made: Project) -> None:
+    worker = made.start(pool="prefork")
+    server.ask("CONFIG", "SET", "min-replicas-to-write", "1")   # every write is refused
+    result = made.tasks.shows.delay()
+    made.wait_for_note("shown")
+    assert (result.state, worker.said().count("STARTED is not stored: ")) == ("PENDING", 1)
+    server.ask("CONFIG", "SET", "min-replicas-to-write", "0")
+    made.allow("end")
+    assert result.get(timeout=20) == 1
+    assert made.notes == ["shown"]
+
+
 def test_results_leave_with_the_acks_where_the_broker_is_their_store(
         server: Redis, make_project: Callable[..., Project]) -> None:
     url = f"redis://127.0.0.1:{server.port}/0"
