@@ -64,6 +64,11 @@ def words(row: Setting) -> str:
     return wanted(row).replace("|", "\\|")
 
 
+def meaning(row: Setting) -> str:
+    """Say what a setting does, or why it does nothing."""
+    return f"Accepted, without effect: {row.why_idle}." if row.why_idle else row.doc
+
+
 def group_of(row: Setting) -> str:
     """Name the heading that a setting stands under."""
     if row.name in ("accept_content", "enable_utc", "imports", "include", "timezone"):
@@ -81,17 +86,17 @@ def render() -> str:
         "`broker_url` and `result_backend` are `None` in both, but `Fastq` then keeps messages and results in an "
         "SQLite file, and `Celery` connects to `amqp://guest@localhost//` and keeps no results.\n",
         "## fastq's own\n", table(("setting", "default", "takes", "meaning"), (
-            (f"`{row.name}`", shown(row.celery), words(row), row.doc) for row in FASTQ_ROWS)),
+            (f"`{row.name}`", shown(row.celery), words(row), meaning(row)) for row in FASTQ_ROWS)),
         f"## Celery's {len(CELERY_ROWS)}\n",
         "The default is that of `Celery`; **bold** where `Fastq` has another.\n"]
     for group in GROUPS:
         rows = [row for row in CELERY_ROWS if group_of(row) == group]
         parts += [f"### {group}\n", table(("setting", "old name", "default", "takes", "meaning"), (
             (f"`{row.name}`", f"`{row.old}`", shown(row.celery) if row.fastq is SAME else f"**{shown(row.celery)}**",
-             words(row), row.doc) for row in rows))]
+             words(row), meaning(row)) for row in rows))]
     parts += ["## Read by Celery without a default\n", "Each is `None` unless set.\n",
               table(("setting", "takes", "meaning"),
-                    ((f"`{row.name}`", words(row), row.doc) for row in UNLISTED_ROWS))]
+                    ((f"`{row.name}`", words(row), meaning(row)) for row in UNLISTED_ROWS))]
     return "\n".join(parts)
 
 

@@ -2,8 +2,8 @@
 
 A row is a value, there is no behaviour here. Of the two columns of defaults, *celery* is what Celery 5.7
 documents, and *fastq* differs where Celery's default loses tasks or takes over the program it runs in; such a
-row says why. A row without a text is known, so that a configuration that has it loads, and belongs to a result
-store or broker of that name.
+row says why. A setting that is accepted and that nothing reads says why that is, in *idle*; one without a text belongs
+to a result store that fastq does not have, and is known so that a configuration that has it loads.
 """
 
 from __future__ import annotations
@@ -16,6 +16,18 @@ from fastq.log import PROCESS_FORMAT, TASK_FORMAT
 
 SAME: Any = type("Same", (), {"__repr__": lambda _: "SAME"})()
 
+NO_BEAT = "fastq has no scheduler yet; on Redis and RabbitMQ `celery beat` can send to its queues"
+NO_EVENTS = "fastq sends no events yet"
+NO_REPRS = f"{NO_EVENTS}; the messages carry argsrepr and kwargsrepr all the same"
+NO_POOL = "a process sends over one connection"
+NO_RETRY = ("a worker tries until a result is stored; who reads waits for a store that is away as retry_policy in "
+            "result_backend_transport_options says")
+NO_SIGNING = "fastq does not sign messages"
+NO_STORE = "fastq has no result store that it belongs to"
+MAILBOX = "the queues of remote control are always exclusive, and expire as Celery's do by default"
+NOT_YET = "fastq does not do this yet"
+OWN_PARTS = "the parts of a worker cannot be exchanged"
+
 
 class Setting(NamedTuple):
     """One setting: *type* is Celery's word for it, *takes* the kinds of value allowed where that is not all."""
@@ -27,6 +39,7 @@ class Setting(NamedTuple):
     fastq: Any = SAME
     takes: str = ""
     doc: str = ""
+    idle: str = ""
 
     def default(self, preset: str) -> Any:
         """Return the default in *preset*, ``"Fastq"`` or ``"Celery"``."""
@@ -36,6 +49,11 @@ class Setting(NamedTuple):
     def kinds(self) -> tuple[str, ...]:
         """The kinds of value that it takes, the first being the usual one."""
         return tuple((self.takes or self.type).split())
+
+    @property
+    def why_idle(self) -> str:
+        """Why it has no effect, as the end of a sentence; empty where it has one."""
+        return self.idle or ("" if self.doc else NO_STORE)
 
 
 CELERY_ROWS = (
@@ -50,25 +68,18 @@ CELERY_ROWS = (
     Setting("azureblockblob_retry_increment_base", "AZUREBLOCKBLOB_RETRY_INCREMENT_BASE", "int", 2),
     Setting("azureblockblob_retry_initial_backoff_sec", "AZUREBLOCKBLOB_RETRY_INITIAL_BACKOFF_SEC", "int", 2),
     Setting("azureblockblob_retry_max_attempts", "AZUREBLOCKBLOB_RETRY_MAX_ATTEMPTS", "int", 3),
-    Setting("beat_cron_starting_deadline", "CELERYBEAT_CRON_STARTING_DEADLINE", "int", None,
-            doc="Seconds that a crontab entry may be late and still be sent; None is no limit."),
-    Setting("beat_enable_remote_control", "CELERYBEAT_ENABLE_REMOTE_CONTROL", "bool", False,
-            doc="Let the scheduler answer remote control commands."),
-    Setting("beat_max_loop_interval", "CELERYBEAT_MAX_LOOP_INTERVAL", "float", 0, takes="float none",
-            doc="Longest sleep of the scheduler in seconds; 0 leaves it to the scheduler."),
-    Setting("beat_remote_control_max_tick_age", "CELERYBEAT_REMOTE_CONTROL_MAX_TICK_AGE", "float", None,
-            doc="Seconds without a tick after which the scheduler answers that it is stuck."),
-    Setting("beat_schedule", "CELERYBEAT_SCHEDULE", "dict", {}, takes="dict none",
-            doc="Periodic tasks: name -> {task, schedule, args, kwargs, options}."),
+    Setting("beat_cron_starting_deadline", "CELERYBEAT_CRON_STARTING_DEADLINE", "int", None, idle=NO_BEAT),
+    Setting("beat_enable_remote_control", "CELERYBEAT_ENABLE_REMOTE_CONTROL", "bool", False, idle=NO_BEAT),
+    Setting("beat_max_loop_interval", "CELERYBEAT_MAX_LOOP_INTERVAL", "float", 0, takes="float none", idle=NO_BEAT),
+    Setting("beat_remote_control_max_tick_age", "CELERYBEAT_REMOTE_CONTROL_MAX_TICK_AGE", "float", None, idle=NO_BEAT),
+    Setting("beat_schedule", "CELERYBEAT_SCHEDULE", "dict", {}, takes="dict none", idle=NO_BEAT),
     Setting("beat_schedule_filename", "CELERYBEAT_SCHEDULE_FILENAME", "string", "celerybeat-schedule",
-            takes="string path",
-            doc="File in which the scheduler keeps when each entry last ran."),
+            takes="string path", idle=NO_BEAT),
     Setting("beat_scheduler", "CELERYBEAT_SCHEDULER", "string", "celery.beat:PersistentScheduler", takes="string class",
-            doc="Scheduler class, or where to import it from."),
-    Setting("beat_sync_every", "CELERYBEAT_SYNC_EVERY", "int", 0,
-            doc="Entries sent between two writes of the schedule file; 0 writes by time."),
+            idle=NO_BEAT),
+    Setting("beat_sync_every", "CELERYBEAT_SYNC_EVERY", "int", 0, idle=NO_BEAT),
     Setting("broker_channel_error_retry", "BROKER_CHANNEL_ERROR_RETRY", "bool", False,
-            doc="Reconnect after a channel error too, not only after a lost connection."),
+            idle="what a channel error breaks is always opened again, as after a lost connection"),
     Setting("broker_connection_max_retries", "BROKER_CONNECTION_MAX_RETRIES", "int", 100, fastq=None, takes="int none",
             doc="Attempts before a lost broker is given up; None or 0 never gives up. Fastq never does: a worker that "
                 "quits in a broker's outage has to be noticed and started by somebody."),
@@ -84,7 +95,7 @@ CELERY_ROWS = (
     Setting("broker_heartbeat", "BROKER_HEARTBEAT", "int", 120, takes="float none",
             doc="Seconds between heartbeats on AMQP; 0 or None turns them off."),
     Setting("broker_heartbeat_checkrate", "BROKER_HEARTBEAT_CHECKRATE", "int", 3.0, takes="float",
-            doc="Checks of the peer's heartbeat per broker_heartbeat seconds."),
+            idle="heartbeats are looked at when they are due"),
     Setting("broker_host", "BROKER_HOST", "string", None,
             doc="Host of the broker, where there is no broker_url."),
     Setting("broker_login_method", "BROKER_LOGIN_METHOD", "string", None,
@@ -94,10 +105,8 @@ CELERY_ROWS = (
             doc="Type of the queues that hold future tasks on RabbitMQ: 'quorum' or 'classic'."),
     Setting("broker_password", "BROKER_PASSWORD", "string", None,
             doc="Password, where the URL has none."),
-    Setting("broker_pool_acquire_timeout", "BROKER_POOL_ACQUIRE_TIMEOUT", "float", None,
-            doc="Seconds to wait for a free connection of the pool; None waits for ever."),
-    Setting("broker_pool_limit", "BROKER_POOL_LIMIT", "int", 10, takes="int none",
-            doc="Connections kept for publishing; 0 or None opens one per publish."),
+    Setting("broker_pool_acquire_timeout", "BROKER_POOL_ACQUIRE_TIMEOUT", "float", None, idle=NO_POOL),
+    Setting("broker_pool_limit", "BROKER_POOL_LIMIT", "int", 10, takes="int none", idle=NO_POOL),
     Setting("broker_port", "BROKER_PORT", "int", None, takes="int string",
             doc="Port, where the URL has none."),
     Setting("broker_read_url", "BROKER_READ_URL", "string", None, takes="string list",
@@ -133,14 +142,10 @@ CELERY_ROWS = (
     Setting("cassandra_write_consistency", "CASSANDRA_WRITE_CONSISTENCY", "string", None),
     Setting("control_exchange", "CONTROL_EXCHANGE", "string", "celery",
             doc="Name from which the exchanges of remote control are made."),
-    Setting("control_queue_durable", "CONTROL_QUEUE_DURABLE", "bool", False,
-            doc="Whether the queue of remote control survives a restart of the broker."),
-    Setting("control_queue_exclusive", "CONTROL_QUEUE_EXCLUSIVE", "bool", True,
-            doc="Whether only its own connection may use the queue of remote control."),
-    Setting("control_queue_expires", "CONTROL_QUEUE_EXPIRES", "float", 10.0, takes="float none",
-            doc="Seconds after which an unused control queue goes away."),
-    Setting("control_queue_ttl", "CONTROL_QUEUE_TTL", "float", 300.0, takes="float none",
-            doc="Seconds after which an unread control message goes away."),
+    Setting("control_queue_durable", "CONTROL_QUEUE_DURABLE", "bool", False, idle=MAILBOX),
+    Setting("control_queue_exclusive", "CONTROL_QUEUE_EXCLUSIVE", "bool", True, idle=MAILBOX),
+    Setting("control_queue_expires", "CONTROL_QUEUE_EXPIRES", "float", 10.0, takes="float none", idle=MAILBOX),
+    Setting("control_queue_ttl", "CONTROL_QUEUE_TTL", "float", 300.0, takes="float none", idle=MAILBOX),
     Setting("cosmosdbsql_collection_name", "COSMOSDBSQL_COLLECTION_NAME", "string", "celerycol"),
     Setting("cosmosdbsql_consistency_level", "COSMOSDBSQL_CONSISTENCY_LEVEL", "string", "Session"),
     Setting("cosmosdbsql_database_name", "COSMOSDBSQL_DATABASE_NAME", "string", "celerydb"),
@@ -161,20 +166,13 @@ CELERY_ROWS = (
     Setting("elasticsearch_timeout", "CELERY_ELASTICSEARCH_TIMEOUT", "float", None),
     Setting("enable_utc", "ENABLE_UTC", "bool", True,
             doc="Count times in UTC; if False, in the local zone or in timezone."),
-    Setting("event_exchange", "CELERY_EVENT_EXCHANGE", "string", "celeryev",
-            doc="Exchange that events are published to."),
-    Setting("event_queue_durable", "CELERY_EVENT_QUEUE_DURABLE", "bool", False,
-            doc="Whether a monitor's queue survives a restart of the broker."),
-    Setting("event_queue_exclusive", "CELERY_EVENT_QUEUE_EXCLUSIVE", "bool", True,
-            doc="Whether only its own connection may use a monitor's queue."),
-    Setting("event_queue_expires", "CELERY_EVENT_QUEUE_EXPIRES", "float", 60.0, takes="float none",
-            doc="Seconds after which the queue of a monitor that is gone goes away."),
-    Setting("event_queue_prefix", "CELERY_EVENT_QUEUE_PREFIX", "string", "celeryev",
-            doc="How the names of monitors' queues begin."),
-    Setting("event_queue_ttl", "CELERY_EVENT_QUEUE_TTL", "float", 5.0, takes="float none",
-            doc="Seconds after which an unread event goes away."),
-    Setting("event_serializer", "CELERY_EVENT_SERIALIZER", "string", "json",
-            doc="Serializer of events."),
+    Setting("event_exchange", "CELERY_EVENT_EXCHANGE", "string", "celeryev", idle=NO_EVENTS),
+    Setting("event_queue_durable", "CELERY_EVENT_QUEUE_DURABLE", "bool", False, idle=NO_EVENTS),
+    Setting("event_queue_exclusive", "CELERY_EVENT_QUEUE_EXCLUSIVE", "bool", True, idle=NO_EVENTS),
+    Setting("event_queue_expires", "CELERY_EVENT_QUEUE_EXPIRES", "float", 60.0, takes="float none", idle=NO_EVENTS),
+    Setting("event_queue_prefix", "CELERY_EVENT_QUEUE_PREFIX", "string", "celeryev", idle=NO_EVENTS),
+    Setting("event_queue_ttl", "CELERY_EVENT_QUEUE_TTL", "float", 5.0, takes="float none", idle=NO_EVENTS),
+    Setting("event_serializer", "CELERY_EVENT_SERIALIZER", "string", "json", idle=NO_EVENTS),
     Setting("gcs_base_path", "GCS_BASE_PATH", "string", ""),
     Setting("gcs_bucket", "GCS_BUCKET", "string", None),
     Setting("gcs_project", "GCS_PROJECT", "string", None),
@@ -191,17 +189,17 @@ CELERY_ROWS = (
     Setting("redis_host", "CELERY_REDIS_HOST", "string", None,
             doc="Host of the result store where result_backend names none; None is localhost."),
     Setting("redis_max_connections", "CELERY_REDIS_MAX_CONNECTIONS", "int", None,
-            doc="Accepted, without effect: a process has two connections to the result store on Redis at most."),
+            idle="a process has two connections to the result store on Redis at most"),
     Setting("redis_password", "CELERY_REDIS_PASSWORD", "string", None,
             doc="Password at the result store, where result_backend has none."),
     Setting("redis_port", "CELERY_REDIS_PORT", "int", None, takes="int string",
             doc="Port of the result store where result_backend names no host; None is 6379."),
     Setting("redis_retry_on_timeout", "CELERY_REDIS_RETRY_ON_TIMEOUT", "bool", False,
-            doc="Accepted, without effect: what the result store on Redis did not answer is asked once more anyway."),
+            idle="what the result store on Redis did not answer is asked once more anyway"),
     Setting("redis_socket_connect_timeout", "CELERY_REDIS_SOCKET_CONNECT_TIMEOUT", "float", None,
             doc="Seconds to wait for a connection to the result store on Redis; None is 4."),
     Setting("redis_socket_keepalive", "CELERY_REDIS_SOCKET_KEEPALIVE", "bool", False,
-            doc="Accepted, without effect: connections to the result store on Redis always have TCP keepalive."),
+            idle="connections to the result store on Redis always have TCP keepalive"),
     Setting("redis_socket_timeout", "CELERY_REDIS_SOCKET_TIMEOUT", "float", 120.0, fastq=5.0, takes="float none",
             doc="Seconds to wait for an answer of the result store on Redis; None is 5. Fastq waits for 5: a worker "
                 "whose store hangs for longer than broker_lease loses the messages that it holds."),
@@ -213,21 +211,17 @@ CELERY_ROWS = (
             doc="Result store: 'redis://host:6379/0' (also 'rediss://', 'redis+socket:///path', 'sentinel://host', or "
                 "'redis' alone), 'sqlite:///file.db'; 'rpc://' sends each result over RabbitMQ to the process that "
                 "sent the task. None: Fastq keeps results in the embedded broker's file, Celery keeps none."),
-    Setting("result_backend_always_retry", "CELERY_RESULT_BACKEND_ALWAYS_RETRY", "bool", False,
-            doc="Try again when the result store fails in a way that may pass."),
+    Setting("result_backend_always_retry", "CELERY_RESULT_BACKEND_ALWAYS_RETRY", "bool", False, idle=NO_RETRY),
     Setting("result_backend_base_sleep_between_retries_ms", "CELERY_RESULT_BACKEND_BASE_SLEEP_BETWEEN_RETRIES_MS",
-            "int", 10,
-            doc="First wait between such attempts, in milliseconds."),
-    Setting("result_backend_max_retries", "CELERY_RESULT_BACKEND_MAX_RETRIES", "float", inf,
-            doc="Such attempts before the error is raised."),
+            "int", 10, idle=NO_RETRY),
+    Setting("result_backend_max_retries", "CELERY_RESULT_BACKEND_MAX_RETRIES", "float", inf, idle=NO_RETRY),
     Setting("result_backend_max_sleep_between_retries_ms", "CELERY_RESULT_BACKEND_MAX_SLEEP_BETWEEN_RETRIES_MS",
-            "int", 10000,
-            doc="Longest wait between such attempts, in milliseconds."),
+            "int", 10000, idle=NO_RETRY),
     Setting("result_backend_transport_options", "CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS", "dict", {},
             doc="Options of the result store. On Redis: global_keyprefix, master_name, sentinel_kwargs, retry_policy, "
                 "result_chord_ordered."),
     Setting("result_cache_max", "CELERY_MAX_CACHED_RESULTS", "int", -1, takes="int none",
-            doc="Results that a client keeps in memory; -1 keeps none, 0 or None all."),
+            idle="a result is kept by its own handle alone"),
     Setting("result_chord_expires", "CELERY_RESULT_CHORD_EXPIRES", "float", None, takes="float timedelta",
             doc="Seconds that the parts of a chord are kept; None is result_expires."),
     Setting("result_chord_join_timeout", "CELERY_RESULT_CHORD_JOIN_TIMEOUT", "float", 3.0, takes="float none",
@@ -239,9 +233,9 @@ CELERY_ROWS = (
                 "results do not leave with the acks then, but before: the server cannot read them, and a SUCCESS is "
                 "to stay."),
     Setting("result_exchange", "CELERY_RESULT_EXCHANGE", "string", "celeryresults",
-            doc="Accepted, without effect: rpc:// sends results to the exchange that every broker has."),
+            idle="rpc:// sends results to the exchange that every broker has"),
     Setting("result_exchange_type", "CELERY_RESULT_EXCHANGE_TYPE", "string", "direct",
-            doc="Accepted, without effect."),
+            idle="rpc:// sends results to the exchange that every broker has"),
     Setting("result_expires", "CELERY_TASK_RESULT_EXPIRES", "float", timedelta(days=1), takes="float timedelta none",
             doc="Seconds, or a timedelta, that a result is kept; None or 0 keeps it for ever."),
     Setting("result_extended", "CELERY_RESULT_EXTENDED", "bool", False,
@@ -249,7 +243,7 @@ CELERY_ROWS = (
     Setting("result_failure_expires", "CELERY_RESULT_FAILURE_EXPIRES", "float", None, takes="float timedelta",
             doc="Seconds that a failure is kept; None is result_expires."),
     Setting("result_persistent", "CELERY_RESULT_PERSISTENT", "bool", None,
-            doc="Accepted, without effect: the queue in which rpc:// brings results ends with its connection."),
+            idle="the queue in which rpc:// brings results ends with its connection"),
     Setting("result_serializer", "CELERY_RESULT_SERIALIZER", "string", "json",
             doc="Serializer of results."),
     Setting("s3_access_key_id", "S3_ACCESS_KEY_ID", "string", None),
@@ -258,16 +252,13 @@ CELERY_ROWS = (
     Setting("s3_endpoint_url", "S3_ENDPOINT_URL", "string", None),
     Setting("s3_region", "S3_REGION", "string", None),
     Setting("s3_secret_access_key", "S3_SECRET_ACCESS_KEY", "string", None),
-    Setting("security_cert_store", "CELERY_SECURITY_CERT_STORE", "string", None, takes="string path",
-            doc="Certificates that signed messages are checked against (a glob)."),
+    Setting("security_cert_store", "CELERY_SECURITY_CERT_STORE", "string", None, takes="string path", idle=NO_SIGNING),
     Setting("security_certificate", "CELERY_SECURITY_CERTIFICATE", "string", None, takes="string path",
-            doc="Certificate sent with signed messages."),
-    Setting("security_digest", "CELERY_SECURITY_DIGEST", "string", "sha256",
-            doc="Hash used for signatures."),
-    Setting("security_key", "CELERY_SECURITY_KEY", "string", None, takes="string path",
-            doc="Private key that messages are signed with."),
+            idle=NO_SIGNING),
+    Setting("security_digest", "CELERY_SECURITY_DIGEST", "string", "sha256", idle=NO_SIGNING),
+    Setting("security_key", "CELERY_SECURITY_KEY", "string", None, takes="string path", idle=NO_SIGNING),
     Setting("security_key_password", "CELERY_SECURITY_KEY_PASSWORD", "bytes", None, takes="bytes string",
-            doc="Password of security_key."),
+            idle=NO_SIGNING),
     Setting("task_acks_late", "CELERY_ACKS_LATE", "bool", False, fastq=True,
             doc="Acknowledge a message after its task has run, not before. Fastq does: acknowledged first, a task is "
                 "lost when its worker dies."),
@@ -321,7 +312,7 @@ CELERY_ROWS = (
     Setting("task_inherit_parent_priority", "CELERY_INHERIT_PARENT_PRIORITY", "bool", False,
             doc="Give a task the priority of the task that called it."),
     Setting("task_protocol", "CELERY_TASK_PROTOCOL", "int", 2,
-            doc="Version of the task message: 2, or 1 for very old workers."),
+            idle="what is sent is of protocol 2, which workers of Celery read since 3.1.24; both are received"),
     Setting("task_publish_retry", "CELERY_TASK_PUBLISH_RETRY", "bool", True,
             doc="Publish again when the connection is lost on the way."),
     Setting("task_publish_retry_policy", "CELERY_TASK_PUBLISH_RETRY_POLICY", "dict",
@@ -343,8 +334,7 @@ CELERY_ROWS = (
                 "task_reject_on_worker_lost."),
     Setting("task_routes", "CELERY_ROUTES", "any", None,
             doc="Which queue each task goes to: a dict by name or pattern, a callable, or a list of them."),
-    Setting("task_send_sent_event", "CELERY_SEND_TASK_SENT_EVENT", "bool", False,
-            doc="Publish an event for each task sent."),
+    Setting("task_send_sent_event", "CELERY_SEND_TASK_SENT_EVENT", "bool", False, idle=NO_REPRS),
     Setting("task_serializer", "CELERY_TASK_SERIALIZER", "string", "json",
             doc="Serializer of task messages."),
     Setting("task_soft_time_limit", "CELERYD_TASK_SOFT_TIME_LIMIT", "float", None,
@@ -359,35 +349,34 @@ CELERY_ROWS = (
             doc="Store STARTED when a task begins."),
     Setting("timezone", "CELERY_TIMEZONE", "string", None, takes="string tzinfo",
             doc="Zone of schedules, and of times shown; None is UTC, or Django's TIME_ZONE where there is one."),
-    Setting("worker_agent", "CELERYD_AGENT", "string", None, takes="string class",
-            doc="Accepted, without effect."),
+    Setting("worker_agent", "CELERYD_AGENT", "string", None, takes="string class", idle=OWN_PARTS),
     Setting("worker_autoscaler", "CELERYD_AUTOSCALER", "string", "celery.worker.autoscale:Autoscaler",
-            takes="string class"),
+            takes="string class", idle=OWN_PARTS),
     Setting("worker_cancel_long_running_tasks_on_connection_loss",
             "CELERYD_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS", "bool", False,
-            doc="Kill the late tasks that run when the broker is lost, since their messages will come again."),
+            idle=NOT_YET),
     Setting("worker_concurrency", "CELERYD_CONCURRENCY", "any", None, takes="int auto",
             doc="Tasks run at a time; None is the number of CPUs, 'auto' minds the container's quota."),
     Setting("worker_consumer", "CELERYD_CONSUMER", "string", "celery.worker.consumer:Consumer", takes="string class",
-            doc="Accepted, without effect."),
+            idle=OWN_PARTS),
     Setting("worker_deduplicate_successful_tasks", "CELERYD_DEDUPLICATE_SUCCESSFUL_TASKS", "bool", False,
-            doc="Skip a redelivered task whose result says that it succeeded."),
+            idle=NOT_YET),
     Setting("worker_detect_quorum_queues", "CELERYD_DETECT_QUORUM_QUEUES", "bool", True,
-            doc="Use per-consumer limits when a queue is a quorum queue, as RabbitMQ wants."),
+            idle="limits are always for each consumer, as quorum queues want"),
     Setting("worker_direct", "CELERY_WORKER_DIRECT", "bool", False,
-            doc="Give each worker a queue of its own, so that tasks can be sent to it by name."),
+            idle=NOT_YET),
     Setting("worker_disable_prefetch", "CELERYD_DISABLE_PREFETCH", "bool", False,
-            doc="Take a message only when a child is free."),
+            idle=NOT_YET),
     Setting("worker_disable_rate_limits", "CELERY_DISABLE_RATE_LIMITS", "bool", False,
             doc="Ignore every rate limit."),
     Setting("worker_enable_prefetch_count_reduction", "CELERYD_ENABLE_PREFETCH_COUNT_REDUCTION", "bool", True,
-            doc="Take less after a lost connection, until the tasks that run have ended."),
+            idle="after a lost connection the tasks that run still count as held"),
     Setting("worker_enable_remote_control", "CELERY_ENABLE_REMOTE_CONTROL", "bool", True,
             doc="Answer remote control commands."),
     Setting("worker_enable_soft_shutdown_on_idle", "CELERYD_ENABLE_SOFT_SHUTDOWN_ON_IDLE", "bool", False,
             doc="Wait for worker_soft_shutdown_timeout even if nothing runs."),
     Setting("worker_eta_task_limit", "CELERYD_ETA_TASK_LIMIT", "int", None,
-            doc="Future tasks that a worker may hold in memory."),
+            idle="future tasks wait in the broker; a worker holds 256 at most, for less than a second"),
     Setting("worker_hijack_root_logger", "CELERYD_HIJACK_ROOT_LOGGER", "bool", True, fastq=False,
             doc="Replace the handlers of the root logger. Fastq leaves it alone: a library that does this silences the "
                 "program's own logging."),
@@ -397,18 +386,16 @@ CELERY_ROWS = (
             doc="Format of %(asctime)s in worker_log_format."),
     Setting("worker_log_format", "CELERYD_LOG_FORMAT", "string", PROCESS_FORMAT,
             doc="Format of log lines."),
-    Setting("worker_lost_wait", "CELERYD_WORKER_LOST_WAIT", "float", 10.0,
-            doc="Accepted, without effect: a dead child is noticed at once."),
+    Setting("worker_lost_wait", "CELERYD_WORKER_LOST_WAIT", "float", 10.0, idle="a dead child is noticed at once"),
     Setting("worker_max_memory_per_child", "CELERYD_MAX_MEMORY_PER_CHILD", "int", None,
             doc="Kibibytes of resident memory after which a child is replaced, once its task is done."),
     Setting("worker_max_tasks_per_child", "CELERYD_MAX_TASKS_PER_CHILD", "int", None,
             doc="Tasks after which a child is replaced."),
     Setting("worker_pool", "CELERYD_POOL", "string", "prefork", takes="string class",
             doc="Kind of children: prefork, solo, threads, asyncio, gevent, eventlet, or module:NAME of your own."),
-    Setting("worker_pool_putlocks", "CELERYD_POOL_PUTLOCKS", "bool", True,
-            doc="Accepted, without effect: the pool has no such lock."),
+    Setting("worker_pool_putlocks", "CELERYD_POOL_PUTLOCKS", "bool", True, idle="the pool has no such lock"),
     Setting("worker_pool_restarts", "CELERYD_POOL_RESTARTS", "bool", False,
-            doc="Allow remote control to restart the pool."),
+            idle="there is no remote command that restarts the pool"),
     Setting("worker_pool_start_method", "CELERYD_POOL_START_METHOD", "string", "fork",
             doc="How children are made: 'fork' or 'spawn'."),
     Setting("worker_prefetch_multiplier", "CELERYD_PREFETCH_MULTIPLIER", "int", 4,
@@ -420,20 +407,18 @@ CELERY_ROWS = (
                 "real file."),
     Setting("worker_redirect_stdouts_level", "CELERY_REDIRECT_STDOUTS_LEVEL", "string", "WARNING", takes="string int",
             doc="Level at which it is logged."),
-    Setting("worker_send_task_events", "CELERY_SEND_EVENTS", "bool", False,
-            doc="Publish events about every task, for monitors."),
+    Setting("worker_send_task_events", "CELERY_SEND_EVENTS", "bool", False, idle=NO_REPRS),
     Setting("worker_soft_shutdown_timeout", "CELERYD_SOFT_SHUTDOWN_TIMEOUT", "float", 0.0,
             doc="Seconds between a cold shutdown's signal and its end, for tasks to finish."),
     Setting("worker_state_db", "CELERYD_STATE_DB", "string", None, takes="string path",
-            doc="File in which a worker keeps its revoked tasks over a restart."),
+            idle="revocations are kept in the broker"),
     Setting("worker_task_log_datefmt", "CELERYD_TASK_LOG_DATEFMT", "string", None,
             doc="Format of %(asctime)s in worker_task_log_format."),
     Setting("worker_task_log_format", "CELERYD_TASK_LOG_FORMAT", "string", TASK_FORMAT,
             doc="Format of lines logged by tasks."),
-    Setting("worker_timer", "CELERYD_TIMER", "string", None, takes="string class",
-            doc="Accepted, without effect."),
+    Setting("worker_timer", "CELERYD_TIMER", "string", None, takes="string class", idle=OWN_PARTS),
     Setting("worker_timer_precision", "CELERYD_TIMER_PRECISION", "float", 1.0,
-            doc="Accepted, without effect."),
+            idle="the worker sleeps until the next thing is due"),
 )
 
 # What Celery's code reads, although its table of defaults has no such row.
@@ -443,26 +428,25 @@ UNLISTED_ROWS = (
     Setting("dynamodb_endpoint_url", "", "string", None),
     Setting("firestore_project", "", "string", None),
     Setting("gcs_threadpool_maxsize", "", "int", None),
-    Setting("override_backends", "", "dict", None,
-            doc="Result stores by URL scheme, looked up before those that are built in."),
+    Setting("override_backends", "", "dict", None, idle="result stores are those that fastq has"),
     Setting("redis_backend_credential_provider", "", "any", None,
             doc="What tells user and password at each connection to the result store on Redis: an object with "
                 "get_credentials(), or where to import its class from."),
     Setting("redis_backend_health_check_interval", "", "float", None,
-            doc="Accepted, without effect: a connection that died is noticed within 30 s by TCP."),
+            idle="a connection that died is noticed within 30 s by TCP"),
     Setting("redis_client_name", "", "string", None,
             doc="Name of connections to the result store in CLIENT LIST; None is fastq-results."),
-    Setting("result_backend_thread_safe", "", "bool", None),
+    Setting("result_backend_thread_safe", "", "bool", None, idle="every result store is safe to use from threads"),
     *(
-        Setting(f"{program}_{option}", "", "string", None, takes=takes, doc=doc.format(program))
-        for program in ("worker", "beat", "events")
+        Setting(f"{program}_{option}", "", "string", None, takes=takes, doc="" if idle else doc, idle=idle)
+        for program, idle in (("worker", NOT_YET), ("beat", NO_BEAT), ("events", NO_EVENTS))
         for option, takes, doc in (
-            ("logfile", "string path", "Log file of `fastq {}`; %n, %h, %d, %i and %I are filled in."),
-            ("pidfile", "string path", "Pid file of `fastq {}`, with the same fields."),
-            ("uid", "int string", "User, by number or name, that `fastq {}` becomes."),
-            ("gid", "int string", "Group, by number or name, that `fastq {}` becomes."),
-            ("umask", "string int", "Umask of `fastq {}`: a number, or octal text such as '022'."),
-            ("executable", "string path", "Python that runs `fastq {}` when it is detached."),
+            ("logfile", "string path", "Log file of `fastq worker`; %n, %h, %d, %i and %I are filled in."),
+            ("pidfile", "string path", "Pid file of `fastq worker`, with the same fields."),
+            ("uid", "int string", "User, by number or name, that `fastq worker` becomes."),
+            ("gid", "int string", "Group, by number or name, that `fastq worker` becomes."),
+            ("umask", "string int", "Umask of `fastq worker`: a number, or octal text such as '022'."),
+            ("executable", "string path", "Python that runs `fastq worker` when it is detached."),
         )
     ),
 )

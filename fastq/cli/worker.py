@@ -51,6 +51,9 @@ NOT_YET = {
     "--executable": "run 'python -m fastq' with that interpreter",
 }
 """Celery's options that name something fastq does not have yet, and what to do meanwhile."""
+SETTINGS = {"prefetch_multiplier": "worker_prefetch_multiplier", "task_events": "worker_send_task_events",
+            "statedb": "worker_state_db"}
+"""Options that are settings by another name. The worker warns of those without effect, however they were set."""
 
 
 def _not_yet(ctx: click.Context, param: click.Parameter, value: Any) -> None:
@@ -71,8 +74,8 @@ def _refused(*names: str, is_flag: bool = False) -> Callable[[F], F]:
     return option(*names, hidden=True, expose_value=False, is_flag=is_flag, default=None, callback=_not_yet)
 
 
-def _accepted(*names: str, **rest: Any) -> Callable[[F], F]:
-    return option(*names, section=ACCEPTED, expose_value=False, **rest)
+def _accepted(*names: str, is_kept: bool = False, **rest: Any) -> Callable[[F], F]:
+    return option(*names, section=ACCEPTED, expose_value=is_kept, **rest)
 
 
 @click.command(cls=Command, examples="""
@@ -108,12 +111,12 @@ def _accepted(*names: str, **rest: Any) -> Callable[[F], F]:
         help="json: one object a line, with id, name, attempt and queue of the task.")
 @option("--pidfile", type=click.Path(dir_okay=False), section=DAEMON, help="Keep the process id in this file.")
 @option("-D", "--detach", is_flag=True, section=DAEMON, help="Go to the background.")
-@_accepted("-E", "--task-events", "--events", is_flag=True, help="No events are sent yet.")
+@_accepted("-E", "--task-events", "--events", is_flag=True, is_kept=True, help="No events are sent yet.")
 @_accepted("-O", "--optimization", type=click.Choice(["default", "fair"]), help="Every idle child takes the next task.")
 @_accepted("--without-gossip", is_flag=True, help="Workers do not gossip.")
 @_accepted("--without-mingle", is_flag=True, help="Nor mingle.")
 @_accepted("--without-heartbeat", is_flag=True, help="Their leases show that they live.")
-@_accepted("-S", "--statedb", metavar="FILE", help="Revocations are kept in the broker.")
+@_accepted("-S", "--statedb", metavar="FILE", is_kept=True, help="Revocations are kept in the broker.")
 @_refused("-B", "--beat", is_flag=True)
 @_refused("-s", "--schedule-filename", "--schedule")
 @_refused("--scheduler")
@@ -149,12 +152,12 @@ def _detached(chosen: Chosen, options: dict[str, Any]) -> int:
 
 def _run(
     chosen: Chosen, *, queues: list[str] | None, exclude_queues: list[str] | None, purge: bool,
-    include: list[str] | None, prefetch_multiplier: int | None, **options: Any,
+    include: list[str] | None, **options: Any,
 ) -> int:
     app = find_app(chosen)
     load_tasks(app, include or ())
-    if prefetch_multiplier is not None:
-        app.conf.override({"worker_prefetch_multiplier": prefetch_multiplier})
+    given = {setting: options.pop(name) for name, setting in SETTINGS.items()}
+    app.conf.override({name: value for name, value in given.items() if value is not None and value is not False})
     names = leave_out(_consumed(app, queues), exclude_queues or ())
     if purge:
         _purge(app, names)

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastq import proc
 from fastq.app.results import Expiry
+from fastq.app.setting_rows import ROWS
 from fastq.exceptions import ConfigError
 from fastq.pool import kinds
 from fastq.pool.kinds import Kind
@@ -142,9 +143,13 @@ def _refuse(kind: Kind, feature: str, name: str) -> None:
         raise ConfigError(f"{name} is set, and the pool {kind.name!r} has no such thing")
 
 
-def warnings(told: WorkerOptions, tasks: Sequence[Any]) -> list[str]:
-    """Say what the settings ask for and the kind of pool cannot do, one sentence each. *tasks* are `Traits`."""
-    found = []
+def warnings(told: WorkerOptions, tasks: Sequence[Any], conf: Any) -> list[str]:
+    """Say what is asked for and not done, one sentence each: by settings without effect, and of the kind of pool.
+
+    *tasks* are `Traits`, *conf* the app's settings; one that has its default was not asked for.
+    """
+    found = [f"{row.name}, set by {conf.origin(row.name)}, has no effect: {row.why_idle}"
+             for row in ROWS if row.why_idle and conf[row.name] != row.default(conf.preset)]
     for feature in ("time_limit", "soft_time_limit", "max_tasks_per_child", "max_memory_per_child"):
         if feature in told.kind.can:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from fastq.app.queues import QueueRules
 from fastq.app.setting_check import BY_NAME, KINDS, NEW_NAME, example, takes
 from fastq.app.setting_rows import CELERY_ROWS, FASTQ_ROWS, ROWS, SAME, UNLISTED_ROWS, Setting
 from fastq.app.settings import Settings
@@ -83,6 +85,31 @@ def test_the_presets_differ_only_where_a_row_says_why() -> None:
     }
     assert all("Fastq " in BY_NAME[name].doc for name in different)
     assert all(row.doc for row in FASTQ_ROWS)
+
+
+def _words_of_the_code() -> set[str]:
+    """Attributes and texts in fastq's code, docstrings left out as no setting is called like one."""
+    found = {f"task_{field}" for field in QueueRules._fields}    # read by their fields' names
+    for path in (ROOT / "fastq").rglob("*.py"):
+        if path.name != "setting_rows.py":
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Attribute):
+                    found.add(node.attr)
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    found.add(node.value)
+    return found
+
+
+def test_a_setting_that_nothing_reads_says_why() -> None:
+    code = _words_of_the_code()
+    assert len(code) > 1000
+    assert [row.name for row in ROWS if not row.why_idle and row.name not in code] == []
+
+
+def test_why_a_setting_has_no_effect_can_end_a_sentence_and_stands_alone() -> None:
+    marked = [row for row in ROWS if row.why_idle]
+    assert {"beat_schedule", "worker_agent", "mongodb_backend_settings"} <= {row.name for row in marked}
+    assert [row.name for row in marked if row.why_idle.endswith(".") or row.doc or row.fastq is not SAME] == []
 
 
 def test_settings_share_no_default_that_can_be_changed() -> None:

@@ -85,6 +85,9 @@ def test_options_that_switch_off_what_is_not_there_are_taken(proj: Path, tmp_pat
              "--time-limit", "9", "--soft-time-limit", "8", "-c", "1", "-l", "info")
     with running(tmp_path / "out", *words):
         pass
+    said = (tmp_path / "out").read_text()
+    assert said.count("worker_send_task_events, set by the command line, has no effect: fastq sends no events yet") == 1
+    assert said.count("has no effect") == 1
 
 
 TURTLE = """

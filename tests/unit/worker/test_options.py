@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fastq import Fastq, proc
+from fastq import Celery, Fastq, proc
 from fastq.exceptions import ConfigError
 from fastq.pool.kinds import PREFORK, SOLO, Kind
 from fastq.worker import options
@@ -76,12 +76,13 @@ def test_a_kind_that_cannot_be_forked_is_spawned_unasked(app: Any) -> None:
 
 def test_what_the_pool_cannot_do_is_said_at_the_start(app: Any) -> None:
     tasks = [traits("plain"), traits("limited", time_limit=3.0), traits("later", is_async=True)]
-    assert options.warnings(complete(app, pool="solo", soft_time_limit=1.0, max_tasks_per_child=5), tasks) == [
+    told = complete(app, pool="solo", soft_time_limit=1.0, max_tasks_per_child=5)
+    assert options.warnings(told, tasks, app.conf) == [
         "time_limit of limited has no effect in the pool 'solo'",
         "soft_time_limit has no effect in the pool 'solo'",
         "max_tasks_per_child has no effect in the pool 'solo'",
     ]
-    assert options.warnings(complete(app, time_limit=1.0, max_memory_per_child=5), tasks) == []
+    assert options.warnings(complete(app, time_limit=1.0, max_memory_per_child=5), tasks, app.conf) == []
     assert (SOLO.can.get("time_limit"), "time_limit" in PREFORK.can) == (None, True)
 
 
@@ -91,5 +92,21 @@ FEW = Kind("few", "x:y", can={"time_limit": "yes", "soft_time_limit": "yes", "ma
 
 def test_tasks_that_the_pool_cannot_run_are_named(app: Any) -> None:
     told = complete(app, pool=f"{__name__}:FEW")
-    assert options.warnings(told, [traits("plain"), traits("later", is_async=True), traits("celery.ping")]) == [
+    assert options.warnings(told, [traits("plain"), traits("later", is_async=True), traits("celery.ping")],
+                            app.conf) == [
         "the pool 'few' cannot run `def` tasks: plain", "the pool 'few' cannot run `async def` tasks: later"]
+
+
+def test_a_setting_without_effect_is_told_with_who_set_it_and_why(app: Any) -> None:
+    app.conf.update(worker_timer="proj:Timer", security_key="k.pem", worker_lost_wait=10.0)
+    app.conf.override({"beat_schedule": {"tick": {}}})
+    told = options.warnings(complete(app), [], app.conf)
+    assert [line.partition(", set by ")[0] for line in told] == ["beat_schedule", "security_key", "worker_timer"]
+    assert told[0].startswith("beat_schedule, set by the command line, has no effect: fastq has no scheduler yet")
+    assert told[1] == "security_key, set by conf.update(), has no effect: fastq does not sign messages"
+
+
+@pytest.mark.parametrize("kind", [Fastq, Celery])
+def test_defaults_are_nothing_to_warn_of(kind: Any) -> None:
+    with kind("plain", broker="memory://", set_as_current=False) as app:
+        assert options.warnings(complete(app), [], app.conf) == []
