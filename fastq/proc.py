@@ -83,7 +83,7 @@ def expand_host(text: str, host: str | None = None, name: str | None = None, ind
     return _expand(text, {"h": host, "n": name or first, "d": domain, **_index_fields(index)})
 
 
-def expand_node(text: str, node: str, index: int | None = None) -> str:
+def expand_node(text: str | os.PathLike[str], node: str, index: int | None = None) -> str:
     """Fill in *text* as ``expand_host`` does, from the node name *node*: %n its name, %h its host, %p all of it.
 
     >>> expand_node("/var/log/%n%I.log", "images@example.com", index=2)
@@ -99,13 +99,13 @@ def _index_fields(index: int | None) -> dict[str, str]:
     return {"i": str(index or 0), "I": f"-{index}" if index else ""}
 
 
-def _expand(text: str, fields: dict[str, str]) -> str:
+def _expand(text: str | os.PathLike[str], fields: dict[str, str]) -> str:
     def fill(match: re.Match[str]) -> str:
         if match[1] not in {**fields, "%": "%"}:
             raise ConfigError(f"{text!r}: there is no %{match[1]}, only %{', %'.join(sorted(fields))} and %%")
         return fields.get(match[1], "%")
 
-    return re.sub(r"%(.)", fill, text)
+    return re.sub(r"%(.)", fill, os.fspath(text))
 
 
 # --- signals --------------------------------------------------------------------------------------------------

@@ -366,7 +366,8 @@ CELERY_ROWS = (
     Setting("worker_direct", "CELERY_WORKER_DIRECT", "bool", False,
             idle=NOT_YET),
     Setting("worker_disable_prefetch", "CELERYD_DISABLE_PREFETCH", "bool", False,
-            idle=NOT_YET),
+            doc="Take a message only when a child is free, on every broker; goes before worker_prefetch_multiplier. "
+                "Else a worker holds more where tasks are short, and gives back what has to wait."),
     Setting("worker_disable_rate_limits", "CELERY_DISABLE_RATE_LIMITS", "bool", False,
             doc="Ignore every rate limit."),
     Setting("worker_enable_prefetch_count_reduction", "CELERYD_ENABLE_PREFETCH_COUNT_REDUCTION", "bool", True,
@@ -438,15 +439,18 @@ UNLISTED_ROWS = (
             doc="Name of connections to the result store in CLIENT LIST; None is fastq-results."),
     Setting("result_backend_thread_safe", "", "bool", None, idle="every result store is safe to use from threads"),
     *(
-        Setting(f"{program}_{option}", "", "string", None, takes=takes, doc="" if idle else doc, idle=idle)
-        for program, idle in (("worker", NOT_YET), ("beat", NO_BEAT), ("events", NO_EVENTS))
+        Setting(f"{program}_{option}", "", "string", None, takes=takes, doc="" if idle else doc,
+                idle=idle or ("" if doc else "a worker stays in the Python that it was started with"))
+        for program, idle in (("worker", ""), ("beat", NO_BEAT), ("events", NO_EVENTS))
         for option, takes, doc in (
-            ("logfile", "string path", "Log file of `fastq worker`; %n, %h, %d, %i and %I are filled in."),
-            ("pidfile", "string path", "Pid file of `fastq worker`, with the same fields."),
-            ("uid", "int string", "User, by number or name, that `fastq worker` becomes."),
-            ("gid", "int string", "Group, by number or name, that `fastq worker` becomes."),
+            ("logfile", "string path", "Log file of `fastq worker`, unless its -f names one; %n, %h, %d, %i and %I are "
+             "filled in."),
+            ("pidfile", "string path", "Pid file of `fastq worker`, in the same way."),
+            ("uid", "int string", "User, by number or name, that `fastq worker` becomes before it imports tasks or "
+             "opens files, with the groups of that user. One that it may not become ends it."),
+            ("gid", "int string", "Group, by number or name, that `fastq worker` becomes; of worker_uid without it."),
             ("umask", "string int", "Umask of `fastq worker`: a number, or octal text such as '022'."),
-            ("executable", "string path", "Python that runs `fastq worker` when it is detached."),
+            ("executable", "string path", ""),
         )
     ),
 )

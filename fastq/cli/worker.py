@@ -43,17 +43,16 @@ NOT_YET = {
     "--beat": "run a scheduler of its own",
     "--schedule": "run a scheduler of its own",
     "--scheduler": "run a scheduler of its own",
-    "--disable-prefetch": "use --prefetch-multiplier 1",
     "--heartbeat-interval": "the worker renews its lease by itself",
-    "--uid": "start it as that user",
-    "--gid": "start it as that group",
-    "--umask": "set it where you start the worker",
-    "--executable": "run 'python -m fastq' with that interpreter",
+    "--executable": "start it as 'PYTHON -m fastq'",
 }
 """Celery's options that name something fastq does not have yet, and what to do meanwhile."""
-SETTINGS = {"prefetch_multiplier": "worker_prefetch_multiplier", "task_events": "worker_send_task_events",
-            "statedb": "worker_state_db"}
+SETTINGS = {"prefetch_multiplier": "worker_prefetch_multiplier", "disable_prefetch": "worker_disable_prefetch",
+            "task_events": "worker_send_task_events", "statedb": "worker_state_db"}
 """Options that are settings by another name. The worker warns of those without effect, however they were set."""
+PROCESS = {"logfile": "worker_logfile", "pidfile": "worker_pidfile", "uid": "worker_uid", "gid": "worker_gid",
+           "umask": "worker_umask"}
+"""Options of the process, and the settings that count where they are not given."""
 
 
 def _not_yet(ctx: click.Context, param: click.Parameter, value: Any) -> None:
@@ -103,6 +102,7 @@ def _accepted(*names: str, is_kept: bool = False, **rest: Any) -> Callable[[F], 
         help="Replace a child that grew larger.")
 @option("--prefetch-multiplier", type=click.IntRange(min=0), metavar="N", section=POOL,
         help="Hold at most so many tasks per child; the default goes by how long they take.")
+@option("--disable-prefetch", is_flag=True, section=POOL, help="Hold none but those that run.")
 @option("-Q", "--queues", type=Names(), section=QUEUE, help="Take from these queues only.")
 @option("-X", "--exclude-queues", type=Names(), section=QUEUE, help="Not from these.")
 @option("--purge", "--discard", is_flag=True, section=QUEUE, help="Drop what waits in the queues first.")
@@ -111,6 +111,9 @@ def _accepted(*names: str, is_kept: bool = False, **rest: Any) -> Callable[[F], 
         help="json: one object a line, with id, name, attempt and queue of the task.")
 @option("--pidfile", type=click.Path(dir_okay=False), section=DAEMON, help="Keep the process id in this file.")
 @option("-D", "--detach", is_flag=True, section=DAEMON, help="Go to the background.")
+@option("--uid", metavar="USER", section=DAEMON, help="Become this user, by name or number, before tasks are imported.")
+@option("--gid", metavar="GROUP", section=DAEMON, help="Become this group; else the user's own.")
+@option("--umask", metavar="OCTAL", section=DAEMON, help="Make files with this umask, such as 022.")
 @_accepted("-E", "--task-events", "--events", is_flag=True, is_kept=True, help="No events are sent yet.")
 @_accepted("-O", "--optimization", type=click.Choice(["default", "fair"]), help="Every idle child takes the next task.")
 @_accepted("--without-gossip", is_flag=True, help="Workers do not gossip.")
@@ -120,11 +123,7 @@ def _accepted(*names: str, is_kept: bool = False, **rest: Any) -> Callable[[F], 
 @_refused("-B", "--beat", is_flag=True)
 @_refused("-s", "--schedule-filename", "--schedule")
 @_refused("--scheduler")
-@_refused("--disable-prefetch", is_flag=True)
 @_refused("--heartbeat-interval")
-@_refused("--uid")
-@_refused("--gid")
-@_refused("--umask")
 @_refused("--executable")
 @pass_chosen
 def command(chosen: Chosen, /, detach: bool, **options: Any) -> int:
@@ -155,6 +154,11 @@ def _run(
     include: list[str] | None, **options: Any,
 ) -> int:
     app = find_app(chosen)
+    own = {name: app.conf[setting] if options[name] is None else options[name] for name, setting in PROCESS.items()}
+    # Before anything of the worker's is opened, or more of the user's code runs.
+    proc.set_umask(own.pop("umask"))
+    proc.drop_privileges(own.pop("uid"), own.pop("gid"))
+    options = {**{name: value for name, value in options.items() if name not in PROCESS}, **own}
     load_tasks(app, include or ())
     given = {setting: options.pop(name) for name, setting in SETTINGS.items()}
     app.conf.override({name: value for name, value in given.items() if value is not None and value is not False})

@@ -80,7 +80,7 @@ def complete(app: Any, *, hostname: str | None, queues: Sequence[str] | None, co
         soft_time_limit=soft or None,
         max_tasks_per_child=max_tasks_per_child or conf.worker_max_tasks_per_child or 0,
         max_memory_per_child=max_memory_per_child or conf.worker_max_memory_per_child or 0,
-        prefetch_multiplier=_own(conf, "worker_prefetch_multiplier"),
+        prefetch_multiplier=1 if conf.worker_disable_prefetch else _own(conf, "worker_prefetch_multiplier"),
         lease_s=float(conf.broker_lease),
         max_deaths=ENDLESS if conf.task_max_deaths is None else int(conf.task_max_deaths),
         waits_at_boot=bool(conf.broker_connection_retry if conf.broker_connection_retry_on_startup is None

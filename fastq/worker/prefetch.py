@@ -1,7 +1,8 @@
 """How many deliveries to hold: enough that no child waits, and not one more.
 
 Tasks of a microsecond want hundreds in hand, tasks of a minute none beyond the free children. The
-run time is measured, so nobody has to choose. A multiplier that the user set still wins.
+run time is measured, so nobody has to choose. A multiplier that the user set still wins; 1 is a message for each free
+child and none beside, which `worker_disable_prefetch` asks for.
 """
 
 from __future__ import annotations

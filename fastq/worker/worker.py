@@ -121,7 +121,7 @@ class Worker:
     def run(self) -> int:
         """Boot, work, shut down; returns the exit code: 0 after a warm shutdown."""
         is_main = threading.current_thread() is threading.main_thread()
-        with proc.Pidfile(self._pidfile) if self._pidfile else nullcontext():
+        with proc.Pidfile(proc.expand_node(self._pidfile, self.hostname)) if self._pidfile else nullcontext():
             self.wish.is_silent = self._log_format == "json"
             logs.set_up(self.app, self.hostname, self._loglevel, self._logfile, as_json=self.wish.is_silent)
             with self.wish.signals() if is_main else nullcontext():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -71,6 +72,18 @@ def test_what_waits_is_dropped_first_if_asked(cli: Cli, proj: Path, tmp_path: Pa
     assert ready(cli) == {"celery": 0}
 
 
+def test_without_prefetch_it_takes_one_message_for_each_free_child(cli: Cli, proj: Path, tmp_path: Path):
+    proj.write_text(proj.read_text() + HELD)
+    for _ in range(5):
+        cli("-A", "proj", "call", "proj.hold")
+    with running(tmp_path / "out", "-c", "2", "--disable-prefetch", "-l", "info"):
+        wait_until(lambda: len(list(tmp_path.glob("*.began"))) == 2, 20, what="two runs")
+        found = json.loads(cli("-A", "proj", "queues", "-j").out)["celery"]
+        assert (found["ready"], found["held"]) == (3, 2)
+        (tmp_path / "go").touch()
+        wait_until(lambda: len(list(tmp_path.glob("*.began"))) == 5, 20, what="the other runs")
+
+
 def test_modules_can_be_included(cli: Cli, proj: Path, tmp_path: Path):
     (tmp_path / "more.py").write_text("from proj import app\n@app.task\ndef twice(x):\n    return 2 * x\n")
     with running(tmp_path / "out", "-P", "solo", "-I", "more", "-l", "info"):
@@ -89,6 +102,16 @@ def test_options_that_switch_off_what_is_not_there_are_taken(proj: Path, tmp_pat
     assert said.count("worker_send_task_events, set by the command line, has no effect: fastq sends no events yet") == 1
     assert said.count("has no effect") == 1
 
+
+HELD = """
+@app.task(bind=True)
+def hold(self):
+    import pathlib, time
+    pathlib.Path(self.request.id + ".began").touch()
+    deadline = time.monotonic() + 60
+    while not pathlib.Path("go").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+"""
 
 TURTLE = """
 from fastq.pool.kinds import Kind
@@ -154,6 +177,51 @@ def test_in_the_background_a_hangup_begins_anew_with_the_code_that_is_there_then
         wait_until(lambda: not psutil.pid_exists(pid), 20, what="the worker's end")
 
 
+def test_its_files_and_umask_are_the_settings_where_the_command_line_names_none(cli: Cli, proj: Path, tmp_path: Path):
+    proj.write_text(proj.read_text() + "app.conf.update(worker_logfile='%n.log', worker_pidfile='%n.pid', "
+                                       "worker_umask='027')\n")
+    ran = cli(*WORKER, "-D", "-P", "solo", "-n", "w1@%h", "-l", "info", "--pidfile", "mine-%n.pid")
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
+    pid = int((tmp_path / "mine-w1.pid").read_text())
+    try:
+        log = tmp_path / "w1.log"
+        assert " ready." in log.read_text() and not (tmp_path / "w1.pid").exists()
+        assert log.stat().st_mode & 0o777 == 0o640
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: not psutil.pid_exists(pid), 20, what="the worker's end")
+
+
+# It ends where tasks are imported: the rest of what it needs may be nothing that nobody can read.
+TELLS_ITS_USER = """
+import os
+from fastq import signals
+
+@signals.import_modules.connect
+def end(**_):
+    print(os.getresuid(), os.getgroups(), flush=True)
+    os._exit(7)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+@pytest.mark.parametrize("words", [(), ("--uid", "nobody")], ids=["setting", "option"])
+def test_root_becomes_the_user_who_is_named_before_it_imports_tasks(
+        cli: Cli, proj: Path, tmp_path: Path, words: tuple[str, ...]):
+    name = "nobody" if not words else "no-such-user"    # which the option goes before
+    proj.write_text(f"{proj.read_text()}\napp.conf.worker_uid = {name!r}\n{TELLS_ITS_USER}")
+    nobody = pwd.getpwnam("nobody")
+    ran = cli(*WORKER, "-P", "solo", *words)
+    assert (ran.code, ran.out, ran.err) == (7, f"{(nobody.pw_uid,) * 3} {[nobody.pw_gid]}\n", "")
+
+
+@pytest.mark.parametrize("words", [(), ("-D",)], ids=["in front", "detached"])
+def test_a_user_that_it_cannot_become_ends_it(cli: Cli, proj: Path, words: tuple[str, ...]):
+    proj.write_text(proj.read_text() + "app.conf.worker_uid = 'no-such-user'\n")
+    ran = cli(*WORKER, *words)
+    assert ran.code == 1 and ran.line.endswith("there is no user 'no-such-user'")
+
+
 def test_in_the_background_too_a_wrong_app_is_one_line(cli: Cli, proj: Path):
     ran = cli("-A", "porj", "worker", "-D")
     assert ran.code == 1 and "did you mean proj?" in ran.line
@@ -161,7 +229,7 @@ def test_in_the_background_too_a_wrong_app_is_one_line(cli: Cli, proj: Path):
 
 @pytest.mark.parametrize("option", sorted(NOT_YET))
 def test_an_option_whose_part_is_not_there_yet_is_refused_by_name(cli: Cli, proj: Path, option: str):
-    value = [] if option in ("--beat", "--disable-prefetch") else ["1"]
+    value = [] if option == "--beat" else ["1"]
     ran = cli(*WORKER, option, *value)
     assert (ran.code, ran.out) == (64, "")
     assert ran.line == f"fastq: worker: {option} is not available yet; {NOT_YET[option]}"

@@ -70,6 +70,14 @@ def test_what_makes_no_sense_is_refused_with_the_reason(app: Any, told: dict[str
         complete(app, **told)
 
 
+def test_without_prefetch_the_window_is_one_message_a_child_whatever_the_multiplier_says(app: Any) -> None:
+    assert complete(app).prefetch_multiplier is None
+    app.conf.update(worker_prefetch_multiplier=8)
+    assert complete(app).prefetch_multiplier == 8
+    app.conf.update(worker_disable_prefetch=True)
+    assert complete(app).prefetch_multiplier == 1
+
+
 def test_a_kind_that_cannot_be_forked_is_spawned_unasked(app: Any) -> None:
     assert (complete(app).start_method, complete(app, pool="gevent").start_method) == ("fork", "spawn")
 

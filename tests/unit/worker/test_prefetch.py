@@ -62,6 +62,13 @@ def test_a_multiplier_that_the_user_set_wins() -> None:
     assert Prefetch(children=2, most=100, multiplier=0).size == 100     # Celery's word for no limit
 
 
+def test_with_a_multiplier_of_one_exactly_the_free_children_are_asked_for() -> None:
+    window = Prefetch(children=3, most=100, multiplier=1)
+    for runs, busy_s in ((0, 0.0), (1000, 0.001), (1, 60.0)):
+        window.observe(runs, busy_s)
+        assert [window.credit(in_hand) for in_hand in range(5)] == [3, 2, 1, 0, 0]
+
+
 def test_a_lower_limit_holds_at_once_and_for_good() -> None:
     window = Prefetch(children=2, most=1024)
     for _ in range(2):
