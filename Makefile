@@ -5,7 +5,7 @@ PY = $(VENV)/bin/python
 READY = $(VENV)/.fastq
 CHECK = $(PY) tools/check.py
 .DEFAULT_GOAL := help
-.PHONY: help venv dev build debug asan test lint types fault bench demo sdist verify verify-wheels clean
+.PHONY: help venv dev build debug asan test lint types fault stress bench demo sdist verify verify-wheels clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ types: build ## mypy --strict on fastq, mypy and pyright on the examples of test
 
 fault: build ## kill, stop and cut things under load, and count what was lost
 	@$(CHECK) fault
+
+stress: build ## start and stop every part 1,000 times (FASTQ_CYCLES), and count what is left
+	@$(CHECK) stress
 
 bench: build ## measure fastq and its peers side by side
 	@$(PY) -m fastq bench

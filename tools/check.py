@@ -1,6 +1,6 @@
 """Run the project's gates, one after the other, and print how long each took.
 
-    python tools/check.py [lint] [types] [examples] [test] [fault] [debug] [asan]
+    python tools/check.py [lint] [types] [examples] [test] [fault] [stress] [debug] [asan]
 
 A gate that fails does not stop those after it; the exit status tells whether all passed. `debug` and `asan` build
 a copy of the tree in build/, so that the release modules in fastq/_ext stay as they are.
@@ -61,6 +61,10 @@ def test() -> bool:
 
 def fault() -> bool:
     return run(sys.executable, "-m", "tests.fault")
+
+
+def stress() -> bool:
+    return run(*PYTEST, "tests/stress", FASTQ_STRICT="1", FASTQ_CYCLES=os.environ.get("FASTQ_CYCLES", "1000"))
 
 
 def debug() -> bool:
@@ -138,7 +142,7 @@ def _link(link: Path, target: Path) -> None:
 
 
 GATES: dict[str, Callable[[], bool]] = {
-    gate.__name__: gate for gate in (lint, types, examples, test, fault, debug, asan)
+    gate.__name__: gate for gate in (lint, types, examples, test, fault, stress, debug, asan)
 }
 
 

@@ -6,6 +6,7 @@ started, let tasks finish while acks and heartbeats go on, stop the children, le
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import threading
@@ -490,3 +491,4 @@ class Worker:
     def _free_ring(self) -> None:
         self._sleeper.close()
         self._room.free()
+        gc.unfreeze()       # each fork froze what there was: the ring, and all else of this worker, would stay for ever
