@@ -5,10 +5,11 @@ PY = $(VENV)/bin/python
 READY = $(VENV)/.fastq
 CHECK = $(PY) tools/check.py
 .DEFAULT_GOAL := help
-.PHONY: help venv dev build debug asan test lint types fault stress bench demo sdist verify verify-wheels clean
+.PHONY: help venv dev build debug asan test lint types fault stress redis62 valkey bench demo sdist verify \
+	verify-wheels clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(READY)/user ## an environment that runs fastq (.venv, or the active one)
 $(READY)/user: pyproject.toml setup.py tools/prepare.sh $(wildcard ext/*)
@@ -43,6 +44,9 @@ fault: build ## kill, stop and cut things under load, and count what was lost
 
 stress: build ## start and stop every part 1,000 times (FASTQ_CYCLES), and count what is left
 	@$(CHECK) stress
+
+redis62 valkey: build ## what needs a Redis, run with that server instead of the one that is installed
+	@$(CHECK) $@
 
 bench: build ## measure fastq and its peers side by side
 	@$(PY) -m fastq bench

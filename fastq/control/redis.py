@@ -15,11 +15,13 @@ from fastq.transport.redis_binding import parse_table
 from fastq.transport.redis_keys import Keys
 from fastq.transport.redis_link import NOTHING, Link, Push, ReplyError
 from fastq.transport.redis_options import RedisOptions
+from fastq.transport.redis_script import Script
 from fastq.transport.redis_target import parse_many
 from fastq.transport.url import split_urls
 
 logger = logging.getLogger("fastq.control")
 
+REVOKE = Script.named("revoke")
 PING_S, SILENT_S = 5.0, 10.0
 """A server that says nothing is asked for a word after so long, and given up after so long."""
 
@@ -118,9 +120,7 @@ class RedisMailbox:
         """Add to the set, whose score is when each expires."""
         scored = [part for each in revoked
                   for part in (each.until, json.dumps([each.value, each.header]).encode())]
-        self._call("ZADD", self._revoked, *scored)
-        self._call("ZREMRANGEBYSCORE", self._revoked, "-inf", time.time())
-        self._call("EXPIREAT", self._revoked, int(max(each.until for each in revoked)) + 1, "GT")
+        REVOKE.call(self._link, [self._revoked], [time.time(), *scored])
 
     def revoked(self) -> list[Revoked]:
         """Read the set."""

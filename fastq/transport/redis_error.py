@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from fastq.exceptions import BrokerFull, BrokerRefused, ConnectionLost, FastqError, TransportError
@@ -56,14 +57,25 @@ _PLAIN = (
     ("ERR unknown command 'HELLO'", _Meaning(BrokerRefused, "fastq needs Redis 6.2 or newer, or Valkey")),
     ("ERR string exceeds maximum allowed size", _Meaning(BrokerRefused, "proto-max-bulk-len is the server's limit")),
     ("ERR Protocol error: invalid bulk length", _Meaning(BrokerRefused, "proto-max-bulk-len is the server's limit")),
+    ("The user executing the script can't", _Meaning(BrokerRefused, _PERMISSION)),          # Redis 6.2
+    ("ERR The user executing the script can't", _Meaning(BrokerRefused, _PERMISSION)),      # Redis 7.0
+    ("ERR ACL failure in script", _Meaning(BrokerRefused, _PERMISSION)),                    # Redis 7.2, Valkey
 )
 """Answers that have no code of their own, by how they begin."""
+_OF_SCRIPT = re.compile(r"ERR Error running script \([^)]*\): @\w+: ?\d+: (?:@\w+: ?\d+: )?-?(.*)", re.DOTALL)
+"""How Redis 6.2 wraps what a command in a script failed with; since 7.0 its code comes first there too."""
+
+
+def _bare(text: str) -> str:
+    """What is wrong, whether a command or a script met it."""
+    wrapped = _OF_SCRIPT.match(text)
+    return wrapped[1] if wrapped else text
 
 
 def error_of(reply: Exception, where: str) -> FastqError:
     """Return what to raise for an error *reply* of the server at *where*; only `ReadOnly`
     and `Moved` spoil the connection."""
-    text = str(reply)
+    text = _bare(str(reply)).rstrip()
     code = text.split(" ", 1)[0]
     if code == "NOAUTH":
         text = "NOAUTH Authentication required"     # of a HELLO without a password it says how to say HELLO

@@ -5,9 +5,10 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
+import redis as client
 
 from fastq import control
 from fastq._ext import envelope
@@ -101,6 +102,15 @@ def test_revocations_are_read_again_and_again_and_by_several(open_mailbox: Calla
     for number in range(700):
         client.revoke([Revoked(f"id-{number}", "", time.time() + 60)])
     assert len(worker.revoked()) == len(client.revoked()) == 700
+
+
+@pytest.mark.redis
+def test_the_set_of_revocations_ends_with_the_last_of_them(redis_url: str):
+    now = time.time()
+    with client.Redis.from_url(redis_url) as look, closing(control.open([redis_url], {})) as mailbox:
+        for until in (now + 60, now + 600, now + 120):
+            mailbox.revoke([Revoked(f"id-{until}", "", until)])
+        assert 590 < look.ttl("fastq.revoked") <= 602
 
 
 def test_a_cluster_has_none():

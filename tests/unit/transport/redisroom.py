@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -10,6 +9,8 @@ from types import TracebackType
 
 import pytest
 
+from fastq.bench.servers import ServerMissing
+from fastq.bench.servers.redis import find_program
 from fastq.exceptions import TransportError
 from fastq.transport.redis_link import Link, connect
 from fastq.transport.redis_target import Target
@@ -26,11 +27,11 @@ def free_port() -> int:
 class RedisRoom:
     """One server in a folder, started with the words of *settings*: ``RedisRoom(tmp_path, "--requirepass", "x")``."""
 
-    program = "redis-server"
-
     def __init__(self, folder: Path, *settings: str, port: int | None = None) -> None:
-        if shutil.which(self.program) is None:
-            pytest.skip(f"{self.program} is not installed")
+        try:
+            self.program = find_program()
+        except ServerMissing as missing:
+            pytest.skip(str(missing))
         self.port = free_port() if port is None else port
         self.socket = str(folder / "redis.sock")
         self.folder = folder

@@ -261,6 +261,48 @@ def test_error_replies_have_their_classes(text: str, kind: type[Exception]) -> N
     assert str(found).startswith(f"Redis at host:1/0: {text}")
 
 
+IN_SCRIPT = "ERR Error running script (call to f_bad08606eaa4af3c): @user_script:5: "
+
+
+@pytest.mark.parametrize(("text", "said", "kind"), [
+    # As Redis 6.2.5 words them,
+    (f"{IN_SCRIPT}@user_script: 5: -OOM command not allowed when used memory > 'maxmemory'.\r\n",
+     "OOM command not allowed", BrokerFull),
+    (f"{IN_SCRIPT}@user_script: 5: -READONLY You can't write against a read only replica.", "READONLY You", ReadOnly),
+    (f"{IN_SCRIPT}@user_script: 5: -MISCONF Redis is configured to save RDB snapshots", "MISCONF Redis", Unready),
+    (f"{IN_SCRIPT}@user_script: 5: The user executing the script can't run this command or subcommand",
+     "The user executing", BrokerRefused),
+    (f"{IN_SCRIPT}WRONGTYPE Operation against a key holding the wrong kind of value", "WRONGTYPE", TransportError),
+    # Redis 7.0.15, and Valkey 9.1.
+    ("ERR The user executing the script can't access at least one of the keys mentioned in the command arguments "
+     "script: bad08606eaa4af3c, on @user_script:1.", "ERR The user executing", BrokerRefused),
+    ("ERR ACL failure in script: User u has no permissions to run the 'set' command script: on @user_script:1.",
+     "ERR ACL failure", BrokerRefused),
+])
+def test_what_a_script_met_has_the_class_of_what_it_met(text: str, said: str, kind: type[Exception]) -> None:
+    found = error_of(ReplyError(text), "host:1/0")
+    assert type(found) is kind
+    assert str(found).startswith(f"Redis at host:1/0: {said}")
+
+
+def test_a_script_fails_as_the_command_would(room: RedisRoom, link: Link) -> None:
+    set_key = ("EVAL", "return redis.call('SET', KEYS[1], 'x')", 1, "key")
+    link.call("CONFIG", "SET", "maxmemory", "1")
+    try:
+        with pytest.raises(BrokerFull, match="maxmemory"):
+            link.call(*set_key)
+    finally:
+        link.call("CONFIG", "SET", "maxmemory", "0")
+    link.call("ACL", "SETUSER", "few", "on", ">secret", "~*", "+@all", "-set")
+    other = room.link(username="few", password="secret")
+    try:
+        with pytest.raises(BrokerRefused, match="ACL SETUSER"):
+            other.call(*set_key)
+    finally:
+        other.close()
+        link.call("ACL", "DELUSER", "few")
+
+
 def test_a_full_server_is_told_with_its_cure(room: RedisRoom, link: Link) -> None:
     link.call("CONFIG", "SET", "maxmemory", "1")
     try:
@@ -276,4 +318,8 @@ def test_a_replica_drops_the_connection(room: RedisRoom, tmp_path: Path) -> None
         link = replica.link()
         with pytest.raises(ConnectionLost, match="READONLY"):
             link.call("LPUSH", "list", "x")
+        assert not link.is_open
+        link = replica.link()
+        with pytest.raises(ConnectionLost, match="READONLY"):
+            link.call("EVAL", "redis.call('LPUSH', 'list', 'x')", 0)
         assert not link.is_open
