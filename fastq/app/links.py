@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +13,8 @@ from fastq import current
 from fastq.canvas.signature import Signature, signature
 from fastq.request import Request
 from fastq.types import Message
+
+logger = logging.getLogger("celery.backends.base")
 
 
 def following(app: Any, request: Request) -> Iterator[tuple[Signature[Any], dict[str, Any]]]:
@@ -54,14 +58,18 @@ def errbacks_of(
     """Call the errbacks that take the exception itself; return the others, ready to send.
 
     Those that this process has, and that take more than one argument, are called in place with
-    ``(request, exc, traceback)``; the others get the id of the task that failed.
+    ``(request, exc, traceback)``; the others get the id of the task that failed. One that raises is logged, and keeps
+    nobody from the others.
     """
     to_send: list[Signature[Any]] = []
     for link in request.errbacks or ():
         errback = signature(link, app=app)
         task = app.tasks.get(errback.task)
         if task is not None and errback.subtask_type is None and _takes_exception(task, errback):
-            errback(request, exc, traceback)
+            try:
+                errback(request, exc, traceback)
+            except Exception:
+                logger.exception("The errback %s of task %s has failed", errback.task, request.id)
         else:
             to_send.append(errback.clone((request.id,)).set(**_lineage(request)))
     return to_send
@@ -84,9 +92,20 @@ def _lineage(request: Request) -> dict[str, Any]:
 
 
 def _takes_exception(task: Any, errback: Signature[Any]) -> bool:
-    parameters = inspect.signature(task.run).parameters.values()
+    """Tell whether *errback* takes more than the id, besides what it holds already; Celery decides so too.
+
+    A method, that is a task with ``bind=True`` or of a class of its own, does where it cannot do with less: Celery's
+    workers give the id to all of these.
+    """
+    taken = inspect.signature(task.run)
+    if not errback.immutable and (errback.args or errback.kwargs):
+        try:
+            taken = inspect.signature(functools.partial(task.run, *errback.args, **errback.kwargs))
+        except ValueError:
+            pass    # they do not fit, which the call will say
+    parameters = taken.parameters.values()
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
         return True
-    places = sum(parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-                 for parameter in parameters)
-    return places - len(errback.args) > 1
+    return sum(parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+               and (parameter.default is parameter.empty or not inspect.ismethod(task.run))
+               for parameter in parameters) > 1

@@ -129,8 +129,10 @@ def _start(app: Any, body: Mapping[str, Any], values: list[Any], last: Request) 
 
 def _fail(app: Any, body: Mapping[str, Any], error: ChordError, last: Request, place: Place, leaving: Leaving) -> None:
     """Leave what a body leaves that will never run: its failure, for all who wait for it, and its errbacks."""
+    # The members of a group fail with what the chord's member raised, as Celery has it.
+    said = error.__cause__ or error if body.get("subtask_type") == "group" else error
     leaving.messages = []
-    leaving.results, leaving.parts = failures(app.result_codec, (body,), states.FAILURE, error, None, place)
+    leaving.results, leaving.parts = failures(app.result_codec, (body,), states.FAILURE, said, None, place)
     for sig in _with_errbacks(body):
         options = sig.get("options") or {}
         request = Request(id=options.get("task_id"), root_id=last.root_id, parent_id=last.id, called_directly=False,
@@ -138,7 +140,7 @@ def _fail(app: Any, body: Mapping[str, Any], error: ChordError, last: Request, p
                           errbacks=_listed(options.get("link_error")), group=options.get("group_id"),
                           chord=options.get("chord"))
         try:
-            leaving.messages += links.error_messages(app, request, error, None)
+            leaving.messages += links.error_messages(app, request, said, None)
         except Exception:
             logger.exception("The errbacks of chord body %s could not be called or sent", request.id)
 

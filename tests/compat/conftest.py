@@ -23,6 +23,17 @@ Sides = tuple[str, str]
 BROKERS = ["rabbitmq", "redis"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what a module is not about that says so itself, in its own BROKERS."""
+    items[:] = [item for item in items if broker_of(item) in (None, *getattr(item.module, "BROKERS", BROKERS))]
+
+
+def broker_of(item: pytest.Item) -> str | None:
+    """The broker that a test of this package runs on."""
+    named: str | None = item.callspec.params.get("broker_url") if hasattr(item, "callspec") else None
+    return named
+
+
 @pytest.fixture(scope="package", params=BROKERS)
 def broker_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of an empty place; results are messages there on RabbitMQ, and keys on Redis."""
@@ -92,6 +103,14 @@ def sides(request: pytest.FixtureRequest) -> Sides:
 def pair(make_pair: Callable[..., Pair]) -> Pair:
     """A client and a worker with everything at its default."""
     return make_pair()
+
+
+@pytest.fixture(scope="package")
+def both(sides: Sides, start_worker: Callable[..., Worker], make_client: Callable[..., Client]) -> Pair:
+    """A client whose queue workers of both sides consume: those of test_mixed.py, which run once."""
+    queue = {"task_default_queue": f"mixed-{'-'.join(sides)}", **common(sides)}
+    first, *mates = [start_worker(side, number, **queue) for number, side in enumerate(sides)]
+    return Pair(make_client(sides[0], **queue), first, tuple(mates))
 
 
 @pytest.fixture(scope="package")

@@ -152,6 +152,8 @@ class Pair:
 
     client: Client
     worker: Worker
+    mates: tuple[Worker, ...] = ()
+    """Others that work on the same queue."""
 
     @property
     def tasks(self) -> SimpleNamespace:

@@ -121,6 +121,10 @@ def furnish_flow(app: Any) -> dict[str, Any]:
     def keep_failure(request: Any, error: BaseException, traceback: Any, key: str = "") -> None:
         note(f"{key or request.id} {type(error).__name__} {error}")
 
+    @app.task(name="compat.keep_id", bind=True, ignore_result=True)
+    def keep_id(self: Any, task_id: str, key: str = "") -> None:
+        note(f"{key} {task_id}")
+
     @app.task(name="compat.silent", ignore_result=True)
     def silent(key: str) -> str:
         note(key)
@@ -165,6 +169,9 @@ def furnish_workflows(app: Any) -> dict[str, Any]:
             "chain": add.si(n, 1) | add.s(10),
             "group": canvas.group(add.si(n, i) for i in range(3)),
             "chord": canvas.chord([add.si(n, i) for i in range(3)], total.s()),
+            "failing": app.tasks["compat.fail"].si("ours"),
+            "failing chain": add.si(n, 1) | app.tasks["compat.fail"].si("ours") | add.s(1),
+            "failing chord": canvas.chord([add.si(n, 1), app.tasks["compat.fail"].si("ours")], total.s()),
         }[kind])
 
     @app.task(name="compat.join", bind=True)

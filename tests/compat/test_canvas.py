@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.compat.conftest import common
-from tests.compat.sides import Client, Pair, Worker
+from tests.compat.sides import Pair
 
 Write = Callable[[Any, Any], Any]
 PLAIN: dict[str, tuple[Write, Any]] = {
@@ -73,14 +72,6 @@ def started(write: Write, pair: Pair) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return write(canvas, pair.tasks).apply_async()
-
-
-@pytest.fixture(scope="package")
-def both(sides: tuple[str, str], start_worker: Callable[..., Worker], make_client: Callable[..., Client]) -> Pair:
-    """A client whose queue workers of both sides consume: those of test_mixed.py, which run once."""
-    queue = {"task_default_queue": f"mixed-{'-'.join(sides)}", **common(sides)}
-    workers = [start_worker(side, number, **queue) for number, side in enumerate(sides)]
-    return Pair(make_client(sides[0], **queue), workers[0])
 
 
 @pytest.mark.parametrize("name", PLAIN)

@@ -63,8 +63,12 @@ def errback(request, exc, traceback):
     note("errback", request.id, type(exc).__name__)
 
 @app.task(ignore_result=True)
-def old_errback(task_id):
-    note("old", task_id)
+def old_errback(task_id, key="old"):
+    note(key, task_id)
+
+@app.task(bind=True, ignore_result=True)
+def bound_errback(self, task_id, key="bound"):
+    note(key, task_id)
 
 @app.task(bind=True)
 def lineage(self, values):
@@ -143,11 +147,25 @@ def test_a_member_that_nobody_can_read_fails_the_body_that_others_tell(make_proj
 def test_errbacks_of_a_body_are_called_or_sent(make_project: Make) -> None:
     project = make_project(TASKS)
     project.start()
-    links = [{"task": f"proj.{name}", "args": [], "kwargs": {}, "options": {}, "subtask_type": None,
-              "immutable": False} for name in ("errback", "old_errback")]
+    links = [{"task": f"proj.{name}", "args": [], "kwargs": kwargs, "options": {}, "subtask_type": None,
+              "immutable": False}
+             for name, kwargs in (("errback", {"nothing": 1}), ("errback", {}), ("old_errback", {"key": "keyed"}),
+                                  ("bound_errback", {}))]
     chord = Chord(project, "gather", link_error=links).send(("fail", ("no good",)))
     assert "no good" in chord.error()
-    project.wait_for_note(f"errback {chord.task_id} ChordError", f"old {chord.task_id}")
+    project.wait_for_note(f"errback {chord.task_id} ChordError", f"keyed {chord.task_id}", f"bound {chord.task_id}")
+
+
+def test_the_members_of_a_group_that_is_a_body_fail_with_what_a_member_raised(make_project: Make) -> None:
+    project = make_project(TASKS)
+    project.start()
+    chord = Chord(project, "gather")
+    leaf = {**chord.body, "options": {"task_id": "leaf"}}
+    chord.body = {"task": "celery.group", "args": [], "kwargs": {"tasks": [leaf]}, "options": {},
+                  "subtask_type": "group", "immutable": False}
+    chord.send(("fail", ("no good",)))
+    with pytest.raises(ValueError, match="no good"):
+        project.app.AsyncResult("leaf").get(timeout=20)
 
 
 def test_a_chain_that_fails_fails_all_that_is_behind_it(make_project: Make) -> None:
