@@ -28,6 +28,7 @@ from fastq.einfo import ExceptionInfo, format_exception
 from fastq.exceptions import (
     ContentDisallowed,
     DecodeError,
+    FastqError,
     Ignore,
     InvalidTaskError,
     Reject,
@@ -114,7 +115,7 @@ class Trace:
             try:
                 meta = self._codec.encode(request.id, states.STARTED, _whereabouts(self._hostname), request=request)
                 self._store_now(request.id, states.STARTED, meta, request.reply_to)
-            except Exception as error:
+            except FastqError as error:     # a soft limit that strikes here is no trouble of the store
                 logger.warning("Task %s[%s] begins, and STARTED is not stored: %s", task.name, request.id, error)
         task.before_start(request.id, request.args, request.kwargs)
 
