@@ -57,8 +57,8 @@ def test_a_request_reaches_every_worker_in_order(open_mailbox: Callable[[], Mail
 
 def test_an_answer_reaches_whoever_asked_and_nobody_else(open_mailbox: Callable[[], Mailbox]):
     clients = [open_mailbox(), open_mailbox()]
-    for number, client in enumerate(clients):
-        client.expect(f"address-{number}")
+    for number, asker in enumerate(clients):
+        asker.expect(f"address-{number}")
     worker = open_mailbox()
     worker.listen("w@host")
     worker.answer("reply.celery.pidbox", "address-1", pack("answer"))
