@@ -183,6 +183,16 @@ def check_size(app: Any, out: Outgoing, size: int, times: int = 1) -> None:
         "argument, let a task at the end start the rest, or raise the setting if the broker takes it")
 
 
+def check_kept(app: Any, group_id: str, size: int) -> None:
+    """Raise EncodeError for the body of a chord that is too large to be sent when its time comes."""
+    limit = app.conf.task_workflow_max_size
+    if limit and size > limit:
+        raise EncodeError(
+            f"the body of chord {group_id} has {size:,} bytes, and setting task_workflow_max_size allows {limit:,}: "
+            "pass what is large by a key of a store and not as an argument, let a task at the end start the rest, or "
+            "raise the setting if the broker takes it")
+
+
 def compose(
     app: Any, task: Any, name: str, args: Any, kwargs: Any, options: Mapping[str, Any],
 ) -> Outgoing:

@@ -459,6 +459,10 @@ FASTQ_ROWS = (
     Setting("broker_lease", "", "float", 30.0,
             doc="Seconds that a silent worker keeps its messages; then another worker gets them, so no lost task waits "
                 "longer than this. A worker renews while it lives, so a long task needs no long lease."),
+    Setting("task_workflow_inline", "", "bool", None, takes="bool none",
+            doc="Whether each message carries the rest of its workflow, as Celery's workers need it. False: the result "
+                "store keeps it once, and messages point to it; for queues that fastq's workers alone consume. None is "
+                "False where nobody else can: on SQLite and in memory."),
     Setting("task_workflow_max_size", "", "int", 16 * 1024 * 1024, takes="int none",
             doc="Bytes that a message may have which carries the rest of a workflow; what would be larger is refused "
                 "when it is sent, as is a workflow whose first messages have 256 times as much together. None is no "

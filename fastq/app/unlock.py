@@ -15,6 +15,7 @@ from typing import Any
 from fastq import states
 from fastq.app import links
 from fastq.app.parts import Place, Stored, doomed, failures
+from fastq.canvas.pointer import is_pointer
 from fastq.exceptions import ChordError, TaskPredicate, TimeoutError
 from fastq.request import Request
 from fastq.result import allow_join_result, result_from_tuple
@@ -59,6 +60,8 @@ def chord_unlock(self: Any, group_id: str, callback: Any, interval: float | None
         return
     leaving = Leaving(joined=group_id if counted else "")
     try:
+        if is_pointer(callback):
+            raise ChordError("the store has lost the body")
         if chord is not None and chord.members and chord.group is None:
             values = _values(app, chord.members)
         else:

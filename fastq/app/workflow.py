@@ -25,7 +25,7 @@ def send(app: Any, sig: Any, args: Any, kwargs: Any, options: Mapping[str, Any],
 
     Raises as `Task.apply_async` does, and Unsupported for a chord whose results cannot be joined.
     """
-    plan = Plan(app)
+    plan = Plan(app, inline=_inline(app))
     result = sig.plan(plan, args, kwargs, {name: value for name, value in options.items() if value is not None})
     open_chords(app, plan.opens, renew=True)
     buffer = sending.batch.get()
@@ -44,7 +44,7 @@ def send(app: Any, sig: Any, args: Any, kwargs: Any, options: Mapping[str, Any],
 
 def messages(app: Any, sig: Any, args: Any, kwargs: Any, options: Mapping[str, Any]) -> tuple[list[Message], Any]:
     """Return the messages that *sig* starts with, and the result that its parent remembers as a child."""
-    plan = Plan(app)
+    plan = Plan(app, inline=_inline(app))
     sig.plan(plan, args, kwargs, options)
     open_chords(app, plan.opens)
     return list(_encoded(app, plan.calls, message_of=sending.message_of)), plan.trail
@@ -54,13 +54,21 @@ def open_chords(app: Any, opens: list[Open], *, renew: bool = False) -> None:
     """Tell the store of the chords that are about to begin; with *renew* also of one that was done before."""
     if not opens:
         return
+    for opened in opens:
+        sending.check_kept(app, opened.group_id, len(opened.plan))
     conf, store = app.conf, app.backend
     kept = conf.result_expires if conf.result_chord_expires is None else conf.result_chord_expires
     kept_s = kept.total_seconds() if isinstance(kept, timedelta) else kept
     expires_at = time.time() + kept_s if kept_s else None
-    for group_id, size, nested in opens:
+    for group_id, size, nested, plan in opens:
         document = None if nested is None else _document(app, nested)
-        store.chord_open(group_id, size, group=document, expires_at=expires_at, renew=renew)
+        store.chord_open(group_id, size, group=document, plan=plan, expires_at=expires_at, renew=renew)
+
+
+def _inline(app: Any) -> bool:
+    """Whether messages carry the rest of their workflow, since one of Celery's workers may get them."""
+    told: bool | None = app.conf.task_workflow_inline
+    return not app.transport.caps.lean_headers if told is None else told
 
 
 def ensure_chords(app: Any) -> None:

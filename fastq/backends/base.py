@@ -39,11 +39,12 @@ class Chords(Protocol):
     joins: bool
     """Whether it counts; else all of this raises Unsupported."""
 
-    def chord_open(self, group_id: str, size: int, *, group: bytes | None = None, expires_at: float | None = None,
-                   renew: bool = False) -> None:
+    def chord_open(self, group_id: str, size: int, *, group: bytes | None = None, plan: bytes = b"",
+                   expires_at: float | None = None, renew: bool = False) -> None:
         """Say of how many members the chord *group_id* is, before the last of them is sent; and keep its *group*.
 
-        One that has sent its body stays done, unless *renew*: then it counts anew. Raises BackendError.
+        A *plan* is kept in place of what the members bring. A chord that has sent its body stays done, unless *renew*:
+        then it counts anew. Raises BackendError.
         """
 
     def chord_add(self, group_id: str, count: int = 1) -> None:

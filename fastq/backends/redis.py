@@ -173,11 +173,11 @@ class RedisStore:
 
     # -- chords and groups ---------------------------------------------------------------------
 
-    def chord_open(self, group_id: str, size: int, *, group: bytes | None = None, expires_at: float | None = None,
-                   renew: bool = False) -> None:
+    def chord_open(self, group_id: str, size: int, *, group: bytes | None = None, plan: bytes = b"",
+                   expires_at: float | None = None, renew: bool = False) -> None:
         """Say of how many members a chord is; see `Chords.chord_open`. Raises BackendError."""
         with _as_backend_error():
-            self._chords.open(group_id, size, group, expires_at, renew=renew)
+            self._chords.open(group_id, size, group, plan, expires_at, renew=renew)
 
     def chord_add(self, group_id: str, count: int = 1) -> None:
         """Say that a chord has *count* members more. Raises BackendError."""

@@ -50,10 +50,11 @@ class RedisChords:
     def _call(self, group_id: str, question: Callable[[Link], Any]) -> Any:
         return self._ask(self._key(group_id), question)
 
-    def open(self, group_id: str, size: int, group: bytes | None, expires_at: float | None, *, renew: bool) -> None:
+    def open(self, group_id: str, size: int, group: bytes | None, plan: bytes, expires_at: float | None, *,
+             renew: bool) -> None:
         """Say of how many members a chord is."""
-        keys = [self._key(group_id, end) for end in (".s", ".c", "")]
-        arguments: list[Argument] = [size, _seconds(expires_at), int(renew), group or b""]
+        keys = [self._key(group_id, end) for end in (".s", ".c", "", ".b")]
+        arguments: list[Argument] = [size, _seconds(expires_at), int(renew), group or b"", plan]
         self._call(group_id, lambda link: _OPEN.call(link, keys, arguments))
 
     def add(self, group_id: str, count: int) -> None:

@@ -129,11 +129,11 @@ class SqliteStore:
 
     # -- chords and groups ---------------------------------------------------------------------
 
-    def chord_open(self, group_id: str, size: int, *, group: bytes | None = None, expires_at: float | None = None,
-                   renew: bool = False) -> None:
+    def chord_open(self, group_id: str, size: int, *, group: bytes | None = None, plan: bytes = b"",
+                   expires_at: float | None = None, renew: bool = False) -> None:
         """Say of how many members a chord is; see `Chords.chord_open`."""
         with self._chords() as conn:
-            sqlite_chord.open_chord(conn, group_id, size, expires_at, renew=renew)
+            sqlite_chord.open_chord(conn, group_id, size, plan, expires_at, renew=renew)
             if group is not None:
                 sqlite_chord.put_group(conn, group_id, group, expires_at)
 

@@ -11,9 +11,11 @@ from fastq.canvas.depth import PARTS, call, cloning, freezing, iterative
 from fastq.canvas.groups import group, header_of, size_of
 from fastq.canvas.plain import link as dict_of
 from fastq.canvas.plan import opening
+from fastq.canvas.pointer import pointer
 from fastq.canvas.signature import Signature, item_property, listed, maybe_signature
 from fastq.exceptions import CPendingDeprecationWarning
 from fastq.result import allow_join_result
+from fastq.wire.chord import plan as plan_of
 
 Sig = Signature[Any]
 _DELAY = ("countdown", "eta")
@@ -117,7 +119,7 @@ class chord(Signature[Any]):
 
     @iterative
     def plan(self, plan: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
-        """Add the header's members, which carry the body, and return the result of the body."""
+        """Add the header's members, which carry the body or point to it, and return the result of the body."""
         app = plan.app
         body = self._body(kwargs)
         own, header = self.options, self.header()
@@ -137,10 +139,14 @@ class chord(Signature[Any]):
         app.ensure_chords()
         going = {name: value for name, value in told.items() if name not in ("chain", "chord", "group_id",
                                                                              "group_index")}
-        going.update(delay, task_id=group_id, chord=dict_of(body))
+        carried, kept = dict_of(body), b""
+        if not plan.inline:
+            kept = plan_of(group_id, carried, serializer=told.get("serializer") or app.conf.task_serializer)
+            carried = pointer(result.id)
+        going.update(delay, task_id=group_id, chord=carried)
         at = len(plan.opens)
         joined = yield call(header, "planned", plan, args, kwargs, going)
-        plan.opens.insert(at, opening(group_id, size_of(header), joined))
+        plan.opens.insert(at, opening(group_id, size_of(header), joined, kept))
         _first_of(result).parent = joined
         return result
 

@@ -33,13 +33,19 @@ class Open(NamedTuple):
     size: int
     nested: Any
     """The result of the header, if a member is itself a group, so that the body gets lists in its list."""
+    plan: bytes = b""
+    """What the store keeps of the body (`fastq.wire.chord`), when the members only point to it."""
 
 
 class Plan:
-    """What to open, and what to send, in this order."""
+    """What to open, and what to send, in this order.
 
-    def __init__(self, app: Any) -> None:
+    With *inline* each message carries the rest of the workflow; without, the store keeps it.
+    """
+
+    def __init__(self, app: Any, *, inline: bool = True) -> None:
         self.app = app
+        self.inline = inline
         self.calls: list[Call] = []
         self.opens: list[Open] = []
         self.trail: Any = None
@@ -67,7 +73,7 @@ class Plan:
         return AsyncResult(task_id, None, name, self.app, None, bool(ignored))
 
 
-def opening(group_id: str, size: int, result: Any) -> Open:
+def opening(group_id: str, size: int, result: Any, plan: bytes = b"") -> Open:
     """Return how to open a chord of *size* members, whose header has this *result*."""
     nested = any(not isinstance(member, AsyncResult) for member in result.results)
-    return Open(group_id, size, result if nested else None)
+    return Open(group_id, size, result if nested else None, plan)

@@ -33,13 +33,15 @@ def prepare(conn: sqlite3.Connection) -> None:
         conn.execute(table)
 
 
-def open_chord(conn: sqlite3.Connection, group_id: str, size: int, expires_at: float | None, *, renew: bool) -> None:
-    """Note the size of a chord."""
+def open_chord(conn: sqlite3.Connection, group_id: str, size: int, plan: bytes, expires_at: float | None, *,
+               renew: bool) -> None:
+    """Note the size of a chord, and its plan if it comes with one."""
     if renew:
         _drop(conn, conn.execute("SELECT number FROM chord WHERE id = ? AND is_done", (group_id,)).fetchall())
     conn.execute(
-        "INSERT INTO chord (id, size, expires_at) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET size = excluded.size,"
-        " expires_at = excluded.expires_at WHERE NOT is_done", (group_id, size, expires_at))
+        "INSERT INTO chord (id, size, plan, expires_at) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+        " size = excluded.size, plan = iif(excluded.plan = x'', plan, excluded.plan), expires_at = excluded.expires_at"
+        " WHERE NOT is_done", (group_id, size, plan, expires_at))
 
 
 def add(conn: sqlite3.Connection, group_id: str, count: int) -> None:

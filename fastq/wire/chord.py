@@ -24,10 +24,10 @@ _MEMBERS = "fastq members"
 _NO_LINKS = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 
-def plan(group_id: str, body: Any, *, serializer: str, queue: str, priority: int) -> bytes:
+def plan(group_id: str, body: Any, *, serializer: str, queue: str = "", priority: int = 0) -> bytes:
     """Return what `message` makes the message of that completes the chord with this *body*, in one of its queues.
 
-    Raises EncodeError.
+    Without *queue* it goes where the last member's plan says. Raises EncodeError.
     """
     kwargs = {"interval": None, "max_retries": None, "result": _MEMBERS, "_chord_unlock_exchange_type": "direct",
               COUNTED: True}
@@ -39,12 +39,19 @@ def plan(group_id: str, body: Any, *, serializer: str, queue: str, priority: int
     return msgspec.msgpack.encode((queue, priority, kind, encoding, content))
 
 
+def _read(raw: bytes) -> tuple[str, int, str, str, bytes]:
+    try:
+        return _PLAN.decode(raw)
+    except msgspec.DecodeError as error:
+        raise DecodeError(f"no plan of a chord: {raw[:80]!r}") from error
+
+
 def message(complete: Complete) -> Message:
     """Return the message that completes a chord. Raises DecodeError for a plan that is none."""
-    try:
-        queue, priority, kind, encoding, body = _PLAN.decode(complete.plan)
-    except msgspec.DecodeError as error:
-        raise DecodeError(f"no plan of a chord: {complete.plan[:80]!r}") from error
+    queue, priority, kind, encoding, body = _read(complete.plan)
+    if not queue:
+        # Who sent the members knew no queue; the last of them came from one.
+        queue, priority = _read(complete.last.plan)[:2]
     if kind == "application/json":
         # Nobody but Celery's workers reads them; so of another serializer they are left out, rather than opened here.
         tuples = dumps([[[task_id, None], None] for task_id in complete.task_ids]) or b"[]"

@@ -57,7 +57,7 @@ def theirs() -> Iterator[tuple[SimpleNamespace, Callable[[], list[Any]]]]:
 
 @pytest.fixture(scope="module")
 def ours() -> Iterator[tuple[SimpleNamespace, Callable[[], list[Any]]]]:
-    with Fastq("wire", broker=f"memory://{uuid.uuid4()}", set_as_current=False) as app:
+    with Fastq("wire", broker=f"memory://{uuid.uuid4()}", task_workflow_inline=True, set_as_current=False) as app:
         tasks = furnish(app)
         app.transport.attach("reader", ["celery"])
 

@@ -129,6 +129,18 @@ def test_the_plan_of_any_member_will_do(store: Any, gid: str):
     assert complete.plan == b"plan"
 
 
+def test_a_plan_that_came_before_the_members_is_the_one(store: Any, gid: str):
+    store.chord_open(gid, 2, plan=b"too early", expires_at=soon())
+    store.chord_open(gid, 2, plan=b"first", expires_at=soon(), renew=True)
+    store.chord_open(gid, 2, expires_at=soon())
+    store.chord_count([part(gid, 0, plan=b"of a member")], soon())
+    (complete,) = store.chord_count([part(gid, 1, plan=b"of the last")], soon())
+    assert (complete.plan, complete.last.plan) == (b"first", b"of the last")
+    store.chord_close([gid])
+    store.chord_open(gid, 1, plan=b"again", expires_at=soon(), renew=True)
+    assert [complete.plan for complete in store.chord_count([part(gid, 0, plan=b"")], soon())] == [b"again"]
+
+
 def test_a_chord_keeps_its_group(store: Any, gid: str):
     store.chord_open(gid, 1, group=b"the group", expires_at=soon())
     assert store.chord_get(gid).group == b"the group"

@@ -15,6 +15,8 @@ import pytest
 
 from fastq import Fastq, points
 from fastq.bench.servers.redis import Redis
+from fastq.canvas.pointer import pointer
+from fastq.wire.chord import plan
 from tests.deadline import wait_until
 from tests.fault.crew import Crew
 from tests.fault.engines import Database, Engine, File
@@ -67,7 +69,10 @@ class Chords:
         group_id, task_id = uuid4().hex, uuid4().hex
         body = {"task": "tests.fault.proj.body", "args": [number], "kwargs": {}, "subtask_type": None,
                 "immutable": False, "options": {"task_id": task_id, "group_id": group_id}}
-        self._app.backend.chord_open(group_id, size, expires_at=time.time() + 3600)
+        kept = b""
+        if number % 2:      # half of them point to a body that the store keeps
+            kept, body = plan(group_id, body, serializer="json"), pointer(task_id)
+        self._app.backend.chord_open(group_id, size, plan=kept, expires_at=time.time() + 3600)
         with self._app.batch():
             for place in range(size):
                 self._app.send_task("tests.fault.proj.member", (place,), group_id=group_id, group_index=place,

@@ -1,7 +1,8 @@
 -- Say of how many members a chord is.
 --
--- KEYS[1] .s size, [2] .c who completes it, or "done", [3] the saved group
--- ARGV[1] size, [2] seconds to keep the keys, 0 for ever, [3] 1 to count anew what is done, [4] the group, or ""
+-- KEYS[1] .s size, [2] .c who completes it, or "done", [3] the saved group, [4] .b the plan
+-- ARGV[1] size, [2] seconds to keep the keys, 0 for ever, [3] 1 to count anew what is done, [4] the group, or "", [5] the
+--     plan, or ""
 
 local kept_s = tonumber(ARGV[2])
 
@@ -21,5 +22,8 @@ end
 set(KEYS[1], ARGV[1])
 if ARGV[4] ~= '' then
   set(KEYS[3], ARGV[4])
+end
+if ARGV[5] ~= '' then
+  set(KEYS[4], ARGV[5])
 end
 return 1

@@ -125,7 +125,7 @@ def test_a_subclass_of_chain_stays_one(add: Any):
 
 
 def test_a_workflow_too_large_for_a_broker_is_refused_before_anything_is_sent(app: Any, add: Any, sent: Sent):
-    app.conf.task_workflow_max_size = 10_000
+    app.conf.task_workflow_max_size, app.conf.task_workflow_inline = 10_000, True
     long = chain([add.s(1, 1), *(add.s(1) for _ in range(100))])
     with pytest.raises(EncodeError, match=r"carries its chain, and setting task_workflow_max_size allows 10,000"):
         long.apply_async()

@@ -17,16 +17,21 @@ def body(content: Any) -> Any:
     return json.loads(content.body)
 
 
+@pytest.fixture(autouse=True)
+def _inline(app: Any) -> None:
+    app.conf.task_workflow_inline = True
+
+
 @pytest.fixture
 def opened(app: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, Any, bool]]:
     """What the store was told of chords, with the messages that had left by then."""
     told: list[tuple[str, int, Any, bool]] = []
     really = app.backend.chord_open
 
-    def chord_open(group_id: str, size: int, *, group: Any = None, expires_at: Any = None, renew: bool = False) -> None:
+    def chord_open(group_id: str, size: int, *, group: Any = None, renew: bool = False, **rest: Any) -> None:
         assert app.transport.queues().get("celery", (0,))[0] == 0
         told.append((group_id, size, group, renew))
-        really(group_id, size, group=group, expires_at=expires_at, renew=renew)
+        really(group_id, size, group=group, renew=renew, **rest)
 
     monkeypatch.setattr(app.backend, "chord_open", chord_open)
     return told

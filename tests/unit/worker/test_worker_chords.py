@@ -10,7 +10,9 @@ from uuid import uuid4
 
 import pytest
 
+from fastq import chord as chord_of
 from fastq._ext.envelope import pack
+from fastq.canvas.pointer import pointer
 from fastq.exceptions import ChordError
 from fastq.types import Message
 from tests.project import Project
@@ -221,3 +223,28 @@ def test_groups_inside_the_header_keep_their_shape(make_project: Make) -> None:
         project.app.send_task("proj.add", (place, 1), task_id=task_id, group_id=chord.group_id, group_index=place,
                               chord=chord.body)
     assert chord.result.get(timeout=20) == [1, [2]]
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_a_workflow_comes_out_the_same_wherever_its_rest_is(make_project: Make, inline: bool) -> None:
+    project = make_project(TASKS, task_workflow_inline=inline)
+    project.start()
+    add, gather, fail = project.tasks.add, project.tasks.gather, project.tasks.fail
+
+    def nested(leaf: Any) -> Any:
+        return chord_of([chord_of([add.s(1, 1) | add.s(1), leaf], gather.s()), add.s(5, 5)],
+                        chord_of([gather.s(), gather.s()], gather.s()))
+
+    assert nested(add.s(2, 2)).apply_async().get(timeout=20) == [[[3, 4], 10]] * 2
+    with pytest.raises(ChordError, match="no good"):
+        nested(fail.s("no good")).apply_async().get(timeout=20)
+    project.wait_for(project.is_idle)
+    assert project.dead == []
+
+
+def test_a_body_that_the_store_has_lost_fails_and_says_so(make_project: Make) -> None:
+    project = make_project(TASKS)
+    project.start()
+    chord = Chord(project, "gather")
+    chord.body = pointer(chord.task_id)
+    assert chord.send(("add", (1, 1)), ("add", (2, 2))).error() == "the store has lost the body"
