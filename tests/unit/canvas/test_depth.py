@@ -68,13 +68,15 @@ def inside(sig: Any, kind: str) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_no_reader_could_read_is_refused_by_its_depth(add: Any, total: Any, sent: Sent, kind: str):
+def test_what_no_reader_could_read_is_refused_by_its_depth(add: Any, total: Any, app: Any, sent: Sent, kind: str):
+    app.conf.task_workflow_inline = True
     with pytest.raises(EncodeError, match=r"nested [23],00\d deep"):
         nested(DEEP, kind, add, total).apply_async()
     assert sent() == []
 
 
 def test_chords_nested_a_hundred_deep_are_sent_and_go_on(add: Any, total: Any, app: Any, sent: Sent):
+    app.conf.task_workflow_inline = True
     chords = 100
     result = nested(chords, "bodies", add, total).apply_async()
     (message,) = sent()
