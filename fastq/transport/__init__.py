@@ -30,8 +30,8 @@ _AMQP = (
     "bound_to", "children", "connect_timeout_s", "death_limit", "delayed_queue_type", "failover", "heartbeat_s",
     "known", "login_method", "queue_of", "result_content", "ssl",
 )
-_REDIS = ("bound_to", "connect_timeout_s", "death_limit", "failover", "known", "queue_of", "reconnects",
-          "result_prefix", "ssl")
+_REDIS = ("bound_to", "connect_timeout_s", "death_limit", "failover", "kept_lease_s", "known", "queue_of",
+          "reconnects", "result_prefix", "ssl")
 _OF_MODULE = {"sqlite": _EMBEDDED, "memory": _EMBEDDED, "amqp": _AMQP, "redis": _REDIS, "redis_shards": _REDIS}
 TOLD: dict[str, tuple[str, ...]] = {
     scheme: _OF_MODULE[module.rpartition(".")[2]] for scheme, module in SCHEMES.items()

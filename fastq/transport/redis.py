@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import uuid
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -148,7 +149,17 @@ class RedisTransport:
 
     def turn(self, endings: Endings, credit: int) -> Deliveries:
         """Hand over what ended, and take what has come. Raises NotHeld, and LeaseLost when all that is held is void."""
-        return self._attached().turn(endings, credit)
+        desk = self._attached()
+        self._look()
+        return desk.turn(endings, credit)
+
+    def _look(self) -> float:
+        """Renew the lease and look after others when it is time, which a worker does not know; returns when it is."""
+        assert self._desk is not None and self._lease is not None
+        if time.monotonic() >= self._lease.due_at:
+            self._desk.give_back_stuck()
+            self._lease.look()
+        return self._lease.due_at
 
     def fileno(self) -> int:
         """A descriptor that is readable when there may be work."""
@@ -159,7 +170,11 @@ class RedisTransport:
         """Listen for work; 0.0 when there is some, else the seconds until something falls due, or None."""
         if self._fanout is not None:
             self._fanout.tend()
-        return self._attached().arm()
+        desk = self._attached()
+        look_at = self._look()
+        due = desk.arm()
+        look_in = max(0.001, look_at - time.monotonic())
+        return look_in if due is None else min(due, look_in)
 
     @property
     def is_quiet(self) -> bool:

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 
+from fastq import backoff
 from fastq._ext import kombu
 from fastq.exceptions import DecodeError, TransportError
 from fastq.transport.redis_desk import Desk
@@ -32,6 +33,12 @@ CLOSED_S = 60.0
 """How long inboxes of a life that is over stay closed; no wait lasts as long."""
 PIECE = 200
 """Messages that are put back in one step."""
+MOST_OVER = 100
+"""Lives that are over, of which one look is told; as in keep.lua."""
+AGAIN_S = 1.0
+"""A life that is over and may not be ended yet, since the server was away itself, is looked at so often."""
+SPREAD_S = 0.25
+"""Workers that wait for the end of the same lease look within so long of it, and not all at once."""
 
 
 def begin(link: Link, lanes: Lanes, lease_s: float) -> None:
@@ -72,21 +79,33 @@ class Lease:
         self._is_answered = True
         self._at_work: set[bytes] = set()
         self._revived = 0
+        self.due_at = 0.0
+        """When to renew and to look next, by the monotonic clock: a third of the lease later, or when the lease of
+        another is over before."""
 
     def keep(self) -> int:
         """Renew; returns how many messages of others came back since the last time. Raises LeaseLost."""
         self._desk.tend()
+        self.look()
+        self._desk.wait_for(lambda: self._is_answered, PATIENCE_S)
+        self._desk.tend()
+        count = self._revived + self._restorer.restored
+        self._revived = self._restorer.restored = 0
+        return count
+
+    def look(self) -> None:
+        """Renew, and begin to look after the lives that are over and what was not told of, without waiting."""
+        self._look_within(self._lease_ms / 3000)
         line = self._desk.line
         if line is not None:
             self._renew(line)
             line.start(self._desk.look_again())
             if self._restorer.is_due:
                 line.start(self._restorer.look())
-            self._desk.wait_for(lambda: self._is_answered, PATIENCE_S)
-        self._desk.tend()
-        count = self._revived + self._restorer.restored
-        self._revived = self._restorer.restored = 0
-        return count
+
+    def _look_within(self, wait_s: float, *, or_before: bool = False) -> None:
+        due_at = time.monotonic() + wait_s
+        self.due_at = min(self.due_at, due_at) if or_before else due_at
 
     def _renew(self, line: Line) -> None:
         if line is not self._line:
@@ -119,9 +138,17 @@ class Lease:
             raise
         self._is_answered = True
         self._desk.leased_until = asked_at + self._lease_ms / 1000
-        _, _, late, over, graves = reply
+        now, next_ends, late, over, graves = reply
         if late:
-            self._judges_from = time.monotonic() + min(GRACE_S, self._lease_ms / 3000)
+            grace_s = min(GRACE_S, self._lease_ms / 3000)
+            self._judges_from = time.monotonic() + grace_s
+            self._look_within(grace_s, or_before=True)
+        if next_ends >= 0:
+            # A living one renews its lease before it is over, and makes this later.
+            spread_s = min(SPREAD_S, self._lease_ms / 10_000) * backoff.chance()
+            self._look_within((next_ends + 1 - now) / 1000 + spread_s, or_before=True)
+        if len(over) == MOST_OVER:
+            self._look_within(SPREAD_S, or_before=True)
         line = self._line
         assert line is not None
         for life in {*over, *graves} - self._at_work:
@@ -140,6 +167,7 @@ class Lease:
                 inboxes = [self._keys.inbox(name, lane) for lane in range(queues)]
                 keys = [self._keys.lives, self._keys.graves, self._keys.life(name), self._keys.held(name), *inboxes]
                 if not (yield Ask.of(END, keys, [name, int(CLOSED_S * 1000), self._started_ms])):
+                    self._look_within(AGAIN_S, or_before=True)
                     return
                 logger.warning("worker %s was silent for longer than its lease: what it held goes back", name)
             lanes = [told[b"l%d" % at] for at in range(len(told)) if b"l%d" % at in told]

@@ -219,7 +219,7 @@ class Worker:
     def _open_broker(self) -> None:
         self._transport: Transport = self.app.open_transport(
             for_worker=True, death_limit=self.options.max_deaths, children=self.concurrency,
-            reconnects=self.options.reconnects)
+            reconnects=self.options.reconnects, kept_lease_s=self.options.lease_s)
         store = self.app.store_beside(self._transport)
         joiner = Joiner(lambda: self.app.backend, Expiry.of_chords(self.app.conf)) if self._codec else None
         self._consumer = Consumer(self._transport, self._ring, self._settler, self._decider, self._prefetch, store,

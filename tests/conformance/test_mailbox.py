@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 
 import pytest
-import redis as client
+from redis import Redis
 
 from fastq import control
 from fastq._ext import envelope
@@ -107,7 +107,7 @@ def test_revocations_are_read_again_and_again_and_by_several(open_mailbox: Calla
 @pytest.mark.redis
 def test_the_set_of_revocations_ends_with_the_last_of_them(redis_url: str):
     now = time.time()
-    with client.Redis.from_url(redis_url) as look, closing(control.open([redis_url], {})) as mailbox:
+    with Redis.from_url(redis_url) as look, closing(control.open([redis_url], {})) as mailbox:
         for until in (now + 60, now + 600, now + 120):
             mailbox.revoke([Revoked(f"id-{until}", "", until)])
         assert 590 < look.ttl("fastq.revoked") <= 602

@@ -174,6 +174,41 @@ def test_a_worker_that_cannot_renew_while_its_task_runs_keeps_its_lease(server: 
         solo.until(lambda: not server.held())
 
 
+@pytest.mark.parametrize("lease", [{"lease_s": 600.0}, {"lease_s": 86_400.0, "kept_lease_s": 600.0}])
+def test_who_works_already_looks_when_the_lease_of_another_is_over(server: Server, lease: dict[str, float]) -> None:
+    # By itself it would look 200 s later; and a worker that cannot renew itself is told by nobody to look.
+    server.put("a", "b")
+    dead = Worker(server.url, lease_s=1.0)
+    dead.take(2)
+    with working(server.url, **lease) as survivor:
+        survivor.idle()
+        dead.die()
+        rows = survivor.take(2)
+        assert (bodies(rows), [row[2] for row in rows]) == (["a", "b"], [1, 1])
+
+
+def test_after_one_life_it_waits_for_the_end_of_the_next(server: Server) -> None:
+    server.put("a", "b")
+    first, second = Worker(server.url, lease_s=0.5), Worker(server.url, lease_s=1.5)
+    first.take(1)
+    second.take(1)
+    with working(server.url, lease_s=600.0) as survivor:
+        survivor.idle()
+        first.die()
+        second.die()
+        assert sorted(bodies(survivor.take(2))) == ["a", "b"]
+
+
+def test_a_worker_that_nobody_tells_to_renew_its_lease_does_so(server: Server) -> None:
+    server.put("a")
+    with working(server.url, lease_s=0.6) as worker, working(server.url) as other_one:
+        rows = worker.take(1)
+        ends = time.time() + 1.0
+        worker.until(lambda: server.client.zscore("fastq.lives", worker.desk.lanes.life) > 1000 * (ends + 0.6))
+        assert other_one.transport.keep() == 0
+        worker.turn(ack=runs(rows))
+
+
 # -- what Celery leaves ------------------------------------------------------------------------------------------------
 
 
