@@ -102,7 +102,9 @@ class RedisTransport:
     def attach(self, worker: str, queues: Sequence[str], lease_s: float = 30.0) -> None:
         """Consume *queues* under a new life. Raises TransportError."""
         self.detach()
-        lanes = Lanes(self._keys, queues, f"{worker}.{uuid.uuid4().hex[:12]}")
+        order = self._options.queue_order_strategy
+        lanes = Lanes(self._keys, sorted(queues) if order == "sorted" else queues,
+                      f"{worker}.{uuid.uuid4().hex[:12]}", are_ranked=order != "round_robin")
         link = self._connect(float("inf"))
         limit = self._options.death_limit
         is_kept = lease_s >= HOUR_S

@@ -12,11 +12,12 @@ LANE_BITS = 40
 
 class Lanes:
     """The lanes of *queues* for one life: first the lists, all queues of the first step, then of the next; then the
-    trial lists, one a queue.
+    trial lists, one a queue. *are_ranked*: of a step, a queue is served before those behind it, and not in turn.
     """
 
-    def __init__(self, keys: Keys, queues: Sequence[str], life: str) -> None:
+    def __init__(self, keys: Keys, queues: Sequence[str], life: str, *, are_ranked: bool = False) -> None:
         self.queues = tuple(dict.fromkeys(queues))
+        self.are_ranked = are_ranked
         self.life = life
         self._steps = keys.steps
         self.lists = [keys.list_of(queue, step) for step in keys.steps for queue in self.queues]

@@ -16,11 +16,12 @@ from fastq.wire.entity import Queue
 OF_CELERY = (
     "ack_emulation", "body_encoding", "connect_retries_timeout", "deadletter_queue", "interval_max", "interval_start",
     "interval_step", "max_connections", "max_retries", "min_other_sentinels", "polling_interval", "retry_on_timeout",
-    "sentinel_fanout_compat", "socket_keepalive", "socket_keepalive_options", "unacked_restore_interval",
-    "unacked_restore_throttle",
+    "sentinel_fanout_compat", "socket_keepalive", "socket_keepalive_options", "unacked_mutex_expire",
+    "unacked_mutex_key", "unacked_restore_interval", "unacked_restore_limit", "unacked_restore_throttle",
 )
 """Options that Celery takes and that mean nothing here: connections are few and always have keepalive, what broke is
-made anew, messages are always acknowledged, and a dead worker's come back by its lease."""
+made anew, messages are always acknowledged, a dead worker's come back by its lease, and any number of workers may put
+back what Celery's left, as much as there is."""
 
 RENAMED = {"socket_timeout": "reply_timeout_s", "socket_connect_timeout": "connect_timeout_s",
            "health_check_interval": "health_check_s"}
@@ -72,9 +73,6 @@ class RedisOptions(NamedTuple):
     visibility_timeout: float = 3600.0
     unacked_key: str = "unacked"
     unacked_index_key: str = "unacked_index"
-    unacked_mutex_key: str = "unacked_mutex"
-    unacked_mutex_expire: float = 300.0
-    unacked_restore_limit: int = 0
 
     @classmethod
     def read(cls, url: str, query: Mapping[str, str], options: Mapping[str, Any]) -> RedisOptions:
@@ -163,7 +161,7 @@ _READERS: dict[str, Callable[[str, object], Any]] = {
     "death_limit": lambda name, value: int(number(name, value, 1)),
     **dict.fromkeys(("queue_of", "bound_to", "known"), _callable),
     **dict.fromkeys(("connect_timeout_s", "publish_timeout_s", "reply_timeout_s"), _seconds(0.1)),
-    **dict.fromkeys(("health_check_s", "kept_lease_s", "visibility_timeout", "unacked_mutex_expire"), _seconds(0)),
+    **dict.fromkeys(("health_check_s", "kept_lease_s", "visibility_timeout"), _seconds(0)),
     "failover": _strategy,
     "credential_provider": _provider,
     "sentinel_kwargs": _table,
@@ -171,7 +169,6 @@ _READERS: dict[str, Callable[[str, object], Any]] = {
     "queue_order_strategy": lambda name, value: choice(name, value, ("round_robin", "priority", "sorted")),
     "fanout_prefix": _fanout_prefix,
     **dict.fromkeys(("fanout_patterns", "reconnects"), _flag),
-    "unacked_restore_limit": lambda name, value: int(number(name, value, 0)),
     **dict.fromkeys(("client_name", "master_name", "global_keyprefix", "result_prefix", "sep", "unacked_key",
-                     "unacked_index_key", "unacked_mutex_key"), _text),
+                     "unacked_index_key"), _text),
 }

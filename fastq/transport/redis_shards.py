@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
-from fastq.exceptions import LeaseLost, TransportError
+from fastq.exceptions import ConfigError, LeaseLost, TransportError
 from fastq.transport import redis_census
 from fastq.transport.base import Caps
 from fastq.transport.redis import RedisTransport
@@ -39,6 +39,9 @@ def open_url(url: str | Sequence[str], options: Mapping[str, object]) -> Sharded
     """Open the cluster that one or several addresses name nodes of. Connects on first use."""
     targets = parse_many(url, options.get("ssl"))  # type: ignore[arg-type]
     read = RedisOptions.read(split_urls(url)[0], targets[0].options, options)
+    if read.queue_order_strategy != "round_robin":
+        raise ConfigError(f"option 'queue_order_strategy' cannot be {read.queue_order_strategy!r} on a cluster, where "
+                          "each node serves its queues by itself: leave it out")
     return ShardedTransport(read.way(targets), read.keys(targets), read)
 
 

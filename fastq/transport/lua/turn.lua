@@ -6,7 +6,8 @@
 -- then        the trial lists, one a queue; the future sets, one a queue; the inboxes, one a queue
 -- then        whatever else is written to, each named by its place in KEYS
 -- ARGV[1] life, [2] number of the turn, [3] number of the first tag to give, [4] credit: how many at most,
---     [5] which queue is the first (from 0), [6] 1 when a suspect may be given, [7] how many lists, [8] how many queues
+--     [5] which queue is the first (from 0), or -1: each is served before those behind it, [6] 1 when a suspect may be
+--     given, [7] how many lists, [8] how many queues
 -- then nine groups, each behind the count of its members:
 --     adopted   queue (from 0), first number, count: what a blocking wait told, so that the client knows it already; -1
 --               as number: it has ended, and is not held first
@@ -32,6 +33,7 @@ local LANE, PIECE, ENOUGH_BYTES, MOST_DUE, MOST_UNKNOWN, KEPT = 2 ^ 40, 250, 838
 local lives, life, held, dead_id, strays = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local number, next_number, credit = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local first_queue, may_try = tonumber(ARGV[5]), ARGV[6] == '1'
+local are_ranked = first_queue < 0
 local lists, queues = tonumber(ARGV[7]), tonumber(ARGV[8])
 local trials_at, futures_at, inboxes_at = 5 + lists, 5 + lists + queues, 5 + lists + 2 * queues
 
@@ -281,7 +283,7 @@ end
 
 local function in_turn(of_queue)
   for i = 0, queues - 1 do
-    of_queue((first_queue + i) % queues, queues - i)
+    of_queue((math.max(first_queue, 0) + i) % queues, are_ranked and 1 or queues - i)
   end
 end
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from kombu.transport.redis import SentinelChannel
 
+from fastq import transport
 from fastq.exceptions import ConfigError
 from fastq.transport.redis_keys import Keys
 from fastq.transport.redis_options import OF_CELERY, RENAMED, RedisOptions
@@ -48,6 +49,15 @@ def test_options_of_an_address_are_text_and_win() -> None:
 def test_a_wrong_option_is_named(options: dict[str, object], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         read(**options)
+
+
+def test_what_means_nothing_here_is_taken_and_dropped() -> None:
+    assert read(unacked_mutex_key="m", unacked_mutex_expire=1, unacked_restore_limit=10) == RedisOptions()
+
+
+def test_a_cluster_has_no_order_of_queues() -> None:
+    with pytest.raises(ConfigError, match="queue_order_strategy.*on a cluster"):
+        transport.open("redis+cluster://host", {"queue_order_strategy": "sorted"})
 
 
 @pytest.mark.parametrize(("value", "channel"), [

@@ -124,3 +124,34 @@ def test_a_guess_that_there_is_more_is_asked_before_the_worker_sleeps(server: Se
         assert bodies(rows) == ["a", "b", "c"]
         assert calls(server)["evalsha"] == 1
         assert sorted(server.held()) == ["a", "b", "c"]
+
+
+def test_turns_that_fetch_nothing_leave_the_queues_their_order(server: Server) -> None:
+    for queue in "ab":
+        server.put(*map(str, range(12)), queue=queue)
+    found: list[str] = []
+    with working(server.url, "a", "b") as worker:
+        for _ in range(12):
+            rows = worker.take(1)
+            found += [queue for queue, *_ in rows]
+            worker.turn(0, ack=runs(rows))
+            worker.until(lambda: not worker.desk._turns)
+    assert found[:2] in (["a", "b"], ["b", "a"])
+    assert found == found[:2] * 6
+
+
+@pytest.mark.parametrize(("strategy", "order"), [("priority", "bbbaa"), ("sorted", "aaabb")])
+def test_a_queue_is_emptied_before_those_behind_it_if_that_is_wanted(
+    server: Server, strategy: str, order: str
+) -> None:
+    for queue in "ab":
+        server.put("1", "2", "3", queue=queue)
+    with working(server.url, "b", "a", queue_order_strategy=strategy) as worker:
+        assert "".join(queue for queue, *_ in worker.take(5)) == order
+
+
+def test_queues_share_what_is_wanted_if_nothing_else_is(server: Server) -> None:
+    for queue in "ab":
+        server.put("1", "2", "3", queue=queue)
+    with working(server.url, "b", "a") as worker:
+        assert sorted(queue for queue, *_ in worker.take(4)) == ["a", "a", "b", "b"]
