@@ -42,6 +42,8 @@ FLOOD_S = 0.005
 """Two messages that waits got within so long are the first of many: the lists are asked for the rest."""
 DOUBT_S = 15.0
 """A worker that wants deliveries and got none for so long looks itself whether there are any."""
+LOOK_S = 1.0
+"""A worker that wants nothing looks so often whether something falls due, for those that do: Celery's cannot."""
 STUCK_S = 0.25
 """What nobody took for so long goes back, so that another worker gets it."""
 
@@ -82,6 +84,8 @@ class Desk:
         self._is_marking = False
         self._known = set(lanes.queues)
         self._due_at: float | None = None
+        self._looked_at = 0.0
+        """When the server last told what falls due."""
         self._trouble: TransportError | None = None
         self._over: LeaseLost | None = None
         self.leased_until = 0.0
@@ -228,11 +232,12 @@ class Desk:
         if turn.credit:
             self._is_dry = count < turn.credit and not more
             self._is_deep = count == turn.credit >= DEEP
-            if due != -2:
-                self.ears.forget_due()
-                self._due_at = None if due < 0 else time.monotonic() + (due - now) / 1000
         elif turn.makes_work:
             self._is_dry = False
+        if due != -2:
+            self.ears.forget_due()
+            self._looked_at = time.monotonic()
+            self._due_at = None if due < 0 else self._looked_at + (due - now) / 1000
         # The server goes on while this is decoded.
         self.send()
         for at in range(0, len(given), 3):
@@ -335,12 +340,22 @@ class Desk:
         if not self._wants:
             if not self._turns.asked:
                 self.ears.quiet(line)
-            return line.patience_s if self._turns else None
+            return line.patience_s if self._turns else self._look_ahead(line)
         if not self._is_dry or self._turns.asked:
             # An answer rings. A wait beside a fetch takes what may come before what that brings, and be heard after it.
             return line.patience_s if self._turns else 0.0
         self.ears.listen(may_try=self._suspect is None)
         return self._due_in()
+
+    def _look_ahead(self, line: Line) -> float:
+        """Have what falls due moved, though nothing is wanted; returns the seconds until there is something to do."""
+        look_at = self._looked_at + LOOK_S
+        left = (look_at if self._due_at is None else min(look_at, self._due_at)) - time.monotonic()
+        if left > 0:
+            return left
+        said, self._outbox = self._outbox, Outbox()
+        self._turns.send(line, said, 0, may_try=False, looks=True)
+        return line.patience_s
 
     def _due_in(self) -> float | None:
         dues = [due for due in (self._due_at, self.ears.due_at) if due is not None]

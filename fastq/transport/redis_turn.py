@@ -18,6 +18,8 @@ from fastq.types import Endings, Message, Result
 SCRIPT = Script.named("result", "turn")
 MOST_UNKNOWN = 16
 """So many messages of one inbox are taken by a turn that asks for what nobody knows of; as in turn.lua."""
+LOOK = -1
+"""In place of a credit: nothing is wanted, but what falls due is moved; as in turn.lua."""
 RANKED = -1
 """In place of the first queue: each is served before those behind it; as in turn.lua."""
 ENDED = -1

@@ -11,7 +11,7 @@ from fastq.exceptions import TransportError
 from fastq.transport.redis_lanes import Lanes
 from fastq.transport.redis_line import Line
 from fastq.transport.redis_link import ReplyError
-from fastq.transport.redis_turn import MOST_UNKNOWN, RANKED, SCRIPT, Outbox, Turn
+from fastq.transport.redis_turn import LOOK, MOST_UNKNOWN, RANKED, SCRIPT, Outbox, Turn
 
 MOST = 2
 """Unanswered turns: the server does one while the answer to the other is on its way and taken in. More would come in
@@ -52,14 +52,17 @@ class Turns:
         """Whether one of them may bring a suspect."""
         return any(turn.tries_suspect for turn in self._under_way)
 
-    def send(self, line: Line, outbox: Outbox, credit: int, *, may_try: bool) -> None:
-        """Send a turn that says *outbox* and asks for *credit* deliveries."""
+    def send(self, line: Line, outbox: Outbox, credit: int, *, may_try: bool, looks: bool = False) -> None:
+        """Send a turn that says *outbox* and asks for *credit* deliveries; one that *looks* moves what falls due though
+        it asks for none.
+        """
         self._count += 1
         # Of those that fetch: a worker that acks early has one that does not after each of them.
         self._fetches += credit > 0
         queues = len(self._lanes.queues)
         first = RANKED if self._lanes.are_ranked else self._fetches % queues
-        head = (self._count, self.next_number, credit, first, int(may_try), len(self._lanes.lists), queues)
+        wish = LOOK if looks and not credit else credit
+        head = (self._count, self.next_number, wish, first, int(may_try), len(self._lanes.lists), queues)
         self.next_number += credit + MOST_UNKNOWN * len(outbox.unknown)
         self.asked += credit
         turn = Turn(resp.command(*outbox.words(self._lanes, head)), credit, may_try and credit > 0, outbox.makes_work)

@@ -5,8 +5,8 @@
 -- then        the lists of the lanes in serving order: all queues of step 0, of step 3, ...
 -- then        the trial lists, one a queue; the future sets, one a queue; the inboxes, one a queue
 -- then        whatever else is written to, each named by its place in KEYS
--- ARGV[1] life, [2] number of the turn, [3] number of the first tag to give, [4] credit: how many at most,
---     [5] which queue is the first (from 0), or -1: each is served before those behind it, [6] 1 when a suspect may be
+-- ARGV[1] life, [2] number of the turn, [3] number of the first tag to give, [4] credit: how many at most, -1: none, but
+--     future messages that are due are moved all the same, [5] which queue is the first (from 0), or -1: each is served before those behind it, [6] 1 when a suspect may be
 --     given, [7] how many lists, [8] how many queues
 -- then nine groups, each behind the count of its members:
 --     adopted   queue (from 0), first number, count: what a blocking wait told, so that the client knows it already; -1
@@ -306,8 +306,10 @@ local function take_step(step_at, left)
   return left
 end
 
-if credit > 0 then
+if credit ~= 0 then
   look_ahead()
+end
+if credit > 0 then
   local left = credit
   -- Where tasks come one by one there is nothing, as one question finds.
   if futures_at < PIECE and redis.call('EXISTS', unpack(KEYS, 6, futures_at)) == 0 then

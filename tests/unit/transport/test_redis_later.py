@@ -112,6 +112,26 @@ def test_a_queue_that_expires_keeps_its_messages_to_itself(redis_url: str, serve
     brief.close()
 
 
+@pytest.mark.parametrize("sent", ["before", "after"])
+def test_what_falls_due_is_moved_by_workers_that_want_nothing(server: Server, producer: Any, sent: str) -> None:
+    server.put("a")
+    with working(server.url) as worker:
+        def send() -> None:
+            producer.publish_one("q", content("b"), 0, time.time() + 0.5)
+
+        if sent == "before":
+            send()
+        worker.take(1)
+        worker.until(lambda: not worker.desk._turns)
+        if sent == "after":
+            send()
+        assert (server.bodies(), future(server)) == ([], [("q", "b")])
+        # As a full worker does: it sleeps, and has no turn.
+        wait_until(lambda: (worker.sleep(), server.bodies() == ["b"])[1])
+        assert worker.desk.gathered == 0
+        assert (worker.transport.arm() or 0) <= 1.0
+
+
 def test_a_full_server_says_so(server: Server, producer: Any) -> None:
     with working(server.url):
         producer.publish_one("q", content("a", eta=ETA), 0, DUE)
