@@ -10,7 +10,7 @@ from fastq.exceptions import ConfigError, ConnectionLost
 try:
     import hiredis
 except ImportError as error:
-    raise ConfigError("Redis needs two more packages, which are not installed: pip install 'fastq[redis]'") from error
+    raise ConfigError("Redis needs hiredis, which is not installed: pip install 'fastq[redis]'") from error
 
 NOTHING: Any = type("Nothing", (), {"__repr__": lambda _: "NOTHING", "__bool__": lambda _: False})()
 """In the place of a reply that is not there as a whole; None is a reply."""
