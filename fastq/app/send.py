@@ -171,7 +171,7 @@ def largest(app: Any, out: Outgoing) -> int:
 
 
 def check_size(app: Any, out: Outgoing, size: int, times: int = 1) -> None:
-    """Raise EncodeError when *size* bytes are too many for a message with a workflow in it, or for *times* of them."""
+    """Raise EncodeError when *size* bytes, *times* over, are too many for a message that has a workflow in it."""
     limit = largest(app, out)
     if size <= limit and times * size <= _MANY * limit:
         return

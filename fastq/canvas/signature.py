@@ -156,6 +156,14 @@ class Signature(dict[str, Any], Generic[R_co]):
             return cast("Handle[R_co]", task.apply_async(args, kwargs, **options))
         return cast("Handle[R_co]", self.app.send_task(self["task"], args, kwargs, **options))
 
+    async def adelay(self, *args: Any, **kwargs: Any) -> Handle[R_co]:
+        """As `delay`, but let the event loop run while it is being sent."""
+        return cast("Handle[R_co]", await _in_thread(self.delay, *args, **kwargs))
+
+    async def aapply_async(self, *args: Any, **options: Any) -> Handle[R_co]:
+        """As `apply_async`, but let the event loop run while it is being sent."""
+        return cast("Handle[R_co]", await _in_thread(self.apply_async, *args, **options))
+
     def apply(
         self, args: Iterable[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any,
     ) -> EagerResult[R_co]:
@@ -361,6 +369,12 @@ class Signature(dict[str, Any], Generic[R_co]):
             {**self["kwargs"], **kwargs} if kwargs else self["kwargs"],
             merged,
         )
+
+
+async def _in_thread(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    import asyncio  # noqa: PLC0415 - costs 15 ms, which only programs with an event loop should pay
+
+    return await asyncio.to_thread(call, *args, **kwargs)
 
 
 def listed(value: Any) -> list[Any]:

@@ -7,7 +7,7 @@ results of many tasks (group.py), of tasks that ran in place (eager.py), the tre
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
@@ -204,6 +204,10 @@ class AsyncResult(Generic[R_co]):
         """
         return cast(R_co, _part("watch").watch(self, timeout, file))
 
+    async def awatch(self, timeout: float | None = None, *, file: Any = None) -> R_co:
+        """As `watch`, but let the event loop run meanwhile."""
+        return cast(R_co, await _part("awaiting").watch(self, timeout, file))
+
     def confirmed(self: ResultType, timeout: float | None = None) -> ResultType:
         """Wait until the broker has stored the task's message for good, and return this result.
 
@@ -311,6 +315,15 @@ class AsyncResult(Generic[R_co]):
             value = node.get()
         return value
 
+    async def acollect(self, intermediate: bool = False, **options: Any) -> AsyncIterator[tuple[Any, Any]]:
+        """As `collect`, but let the event loop run meanwhile; *options* are those of `aget`."""
+        async for node in _part("awaiting").tree_below(self, intermediate):
+            yield node, await node.aget(**options)
+
+    async def aget_leaf(self) -> Any:
+        """As `get_leaf`, but let the event loop run meanwhile."""
+        return [value async for _, value in self.acollect()][-1]
+
     def build_graph(self, intermediate: bool = False, formatter: Any = None) -> DependencyGraph:
         """Return who sent whom, below this task; ``graph.to_dot(file)`` writes it for Graphviz."""
         return cast("DependencyGraph", _part("graph").build(self, intermediate, formatter))
@@ -347,6 +360,14 @@ class AsyncResult(Generic[R_co]):
         """As `revoke`, for every task that bears one of the stamps in *headers*."""
         return self.app.control.revoke_by_stamped_headers(headers, terminate=terminate, signal=signal, reply=wait,
                                                           timeout=timeout)
+
+    async def arevoke(self, **options: Any) -> Any:
+        """As `revoke`, but let the event loop run while the workers are told and answer."""
+        return await _part("awaiting").in_thread(self.revoke, **options)
+
+    async def arevoke_by_stamped_headers(self, headers: dict[str, Any], **options: Any) -> Any:
+        """As `revoke_by_stamped_headers`, but let the event loop run meanwhile."""
+        return await _part("awaiting").in_thread(self.revoke_by_stamped_headers, headers, **options)
 
     def maybe_throw(self, propagate: bool = True, callback: Callback | None = None) -> Any:
         """Raise the exception of a task that has failed, else return what there is."""

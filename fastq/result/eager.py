@@ -61,6 +61,10 @@ class EagerResult(AsyncResult[R_co]):
         """As `get`: there is nothing to watch."""
         return self.get()
 
+    async def awatch(self, timeout: float | None = None, *, file: Any = None) -> R_co:
+        """As `aget`: there is nothing to watch."""
+        return await self.aget()
+
     def confirmed(self: ResultType, timeout: float | None = None) -> ResultType:
         """Return this result: there is no message."""
         return self

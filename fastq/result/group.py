@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, MutableSequence, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -165,8 +165,11 @@ class ResultSet:
         """As `get`, but *callback* is called in the order of the members, and an empty list returned then."""
         values = self.join_native(timeout, propagate, interval, None, no_ack, on_message, on_interval,
                                   disable_sync_subtasks)
+        return self._told(values, callback)
+
+    def _told(self, values: list[Any], callback: Callback | None) -> list[Any]:
         if callback is None:
-            return cast("list[Any]", values)
+            return values
         for member, value in zip(self.results, values, strict=True):
             callback(member.id, value)
         return []
@@ -184,8 +187,8 @@ class ResultSet:
             if propagate and not isinstance(member, ResultSet):
                 member.maybe_throw()
             if callback is not None:
-                callback(member.id, _value_of(member, propagate))
-        return None if callback is not None else [_value_of(member, propagate) for member in members]
+                callback(member.id, value_of(member, propagate))
+        return None if callback is not None else [value_of(member, propagate) for member in members]
 
     def iter_native(
         self, timeout: float | None = None, interval: float = 0.5, no_ack: bool = True,
@@ -193,13 +196,25 @@ class ResultSet:
     ) -> Iterator[tuple[str, Any]]:
         """Go through the members as they end, as ``(id, document)``; of a group inside, as ``(id, its results)``."""
         for member in self._arrivals(list(self.results), timeout, interval, on_message, on_interval):
-            yield member.id, member.results if isinstance(member, ResultSet) else dict(member._meta)
+            yield member.id, member.results if isinstance(member, ResultSet) else dict(member._meta or {})
 
-    async def aget(self, timeout: float | None = None, propagate: bool = True) -> list[Any]:
+    async def aget(self, timeout: float | None = None, propagate: bool = True, *, callback: Callback | None = None,
+                   on_message: Callable[[Any], object] | None = None) -> Any:
         """As `get`, but let the event loop run meanwhile. ``await results`` is ``await results.aget()``."""
-        return cast("list[Any]", await _part("awaiting").await_all(list(self.results), timeout, propagate))
+        return await _part("awaiting").get_all(self, timeout, propagate, callback, on_message)
 
-    ajoin = aget
+    async def ajoin(self, timeout: float | None = None, propagate: bool = True, *, callback: Callback | None = None,
+                    on_message: Callable[[Any], object] | None = None) -> list[Any]:
+        """As `join`, but let the event loop run meanwhile."""
+        values = await self.aget(timeout, propagate, on_message=on_message)
+        return self._told(values, callback)
+
+    async def aiter_native(
+        self, timeout: float | None = None, *, on_message: Callable[[Any], object] | None = None,
+    ) -> AsyncIterator[tuple[str, Any]]:
+        """As `iter_native`, but let the event loop run meanwhile."""
+        async for member in _part("awaiting").arrivals(list(self.results), timeout, on_message):
+            yield member.id, member.results if isinstance(member, ResultSet) else dict(member._meta or {})
 
     def __await__(self) -> Any:
         return self.aget().__await__()
@@ -268,7 +283,11 @@ class ResultSet:
 
     def watch(self, timeout: float | None = None, *, file: Any = None) -> Any:
         """Wait as `get` does, and draw a bar of how many have ended, in a terminal or a notebook."""
-        return _part("watch").watch_many(self, timeout, file)
+        return _part("watch").watch(self, timeout, file)
+
+    async def awatch(self, timeout: float | None = None, *, file: Any = None) -> Any:
+        """As `watch`, but let the event loop run meanwhile."""
+        return await _part("awaiting").watch(self, timeout, file)
 
     # Doing
 
@@ -289,6 +308,10 @@ class ResultSet:
         """As `AsyncResult.revoke`, for all."""
         return self.app.control.revoke([result.id for result in flat(self.results)], connection=connection,
                                          timeout=timeout, terminate=terminate, signal=signal, reply=wait)
+
+    async def arevoke(self, **options: Any) -> Any:
+        """As `revoke`, but let the event loop run while the workers are told and answer."""
+        return await _part("awaiting").in_thread(self.revoke, **options)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.results)
@@ -376,9 +399,10 @@ def state_of(member: Any) -> str:
     return states.PENDING if member._meta is None else cast(str, member._meta["status"])
 
 
-def _value_of(member: Any, propagate: bool) -> Any:
+def value_of(member: Any, propagate: bool) -> Any:
+    """Return what *member*, which has ended, returned; raise what it raised, or with *propagate* false return it."""
     if isinstance(member, ResultSet):
-        return [_value_of(inner, propagate) for inner in member.results]
+        return [value_of(inner, propagate) for inner in member.results]
     if member.ignored and member._meta is None:
         return None
     return member.maybe_throw(propagate)

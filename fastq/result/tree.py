@@ -77,10 +77,15 @@ def iterdeps(top: Any, intermediate: bool) -> Iterator[tuple[Any, Any]]:
         for _ in range(len(stack)):
             parent, node = stack.popleft()
             yield parent, node
-            if node.ready():
+            if node.ready():    # asked only now: `collect` has waited for it
                 stack.extend((node, child) for child in node.children or ())
             elif not intermediate:
-                raise IncompleteStream(f"{node!r} has not ended, so what is below it is not known yet")
+                raise unknown_below(node)
+
+
+def unknown_below(node: Any) -> IncompleteStream:
+    """Return the error of one that goes through results below *node*, which has not ended."""
+    return IncompleteStream(f"{node!r} has not ended, so what is below it is not known yet")
 
 
 def call_when_ready(result: Any, callback: Callable[[Any], object],

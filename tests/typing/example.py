@@ -92,6 +92,8 @@ async def awaitables() -> None:
     assert_type(await add.aapply_async((1,)), AsyncResult[int])
     assert_type(await add.delay(1), int)
     assert_type(await add.delay(1).aget(timeout=1), int)
+    assert_type(await add.s(1, 2).adelay(), AsyncResult[int])
+    assert_type(await add.delay(1).awatch(timeout=1), int)
     assert_type(await greet("a"), str)
     await add.adelay("x")  # type: ignore[arg-type]
 
