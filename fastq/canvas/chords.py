@@ -130,7 +130,9 @@ class chord(Signature[Any]):
         group_id = header.options.get("task_id") or own.get("task_id") or plan.new_id()
         body_id = options.get("task_id") or body.options.get("task_id") or own.get("task_id")
         body.options.update({name: value for name, value in told.items() if name not in ("parent_id", "route_name")})
-        result = yield freezing(body, _id=body_id, group_id=group_id, root_id=told.get("root_id"))
+        # The last step of a chain, too, is a member of what is around the chord, and else names the chord's own group.
+        place = body.options.get("group_id") or group_id
+        result = yield freezing(body, _id=body_id, group_id=place, root_id=told.get("root_id"))
         args = self._merge(args)[0]
         kwargs = {**(self.kwargs.get("kwargs") or {}), **_without_body(kwargs)}
         if not size_of(header):

@@ -43,6 +43,9 @@ JOINED: dict[str, tuple[Write, Any]] = {
         lambda c, t: c.group(t.add.s(1, 1), t.add.s(2, 2)) | c.group(t.total.s(), t.total.s()) | t.total.s(), 12),
     "chord in a header": (
         lambda c, t: c.chord([c.chord([t.add.s(1, 1), t.add.s(2, 2)], t.total.s()), t.add.s(3, 3)], t.total.s()), 12),
+    "task behind a chord in a header": (
+        lambda c, t: c.chord([c.group(t.add.s(1, 1), t.add.s(2, 2)) | t.total.s() | t.add.s(1), t.add.s(3, 3)],
+                             t.total.s()), 13),
     "chain in a header": (lambda c, t: c.chord([t.add.s(1, 1) | t.add.s(2), t.add.s(3, 3)], t.total.s()), 10),
     "group in a header": (
         lambda c, t: c.chord([c.group(t.add.s(3, 3), t.add.s(4, 4)), t.add.s(1, 1)], t.total.s()), 16),

@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from fastq import chord as chord_of
+from fastq import group
 from fastq._ext.envelope import pack
 from fastq.canvas.pointer import pointer
 from fastq.exceptions import ChordError
@@ -235,6 +236,13 @@ def test_a_workflow_comes_out_the_same_wherever_its_rest_is(make_project: Make, 
         return chord_of([chord_of([add.s(1, 1) | add.s(1), leaf], gather.s()), add.s(5, 5)],
                         chord_of([gather.s(), gather.s()], gather.s()))
 
+    around = [
+        group(group(add.s(1, 0), add.s(2, 0)) | gather.s() | gather.s(), add.s(3, 0)) | gather.s() | gather.s(),
+        *(chord_of([chord_of([add.s(1, 1)], body), add.s(3, 0)], gather.s()) for body in (
+            group(gather.s(), gather.s()), gather.s() | group(gather.s(), gather.s()),
+            gather.s() | chord_of([gather.s(), gather.s()], gather.s()) | gather.s()))]
+    ends = [sig.apply_async().get(timeout=20) for sig in around]
+    assert ends == [[[1, 2], 3], [[[2], [2]], 3], [[[2], [2]], 3], [[[2], [2]], 3]]
     assert nested(add.s(2, 2)).apply_async().get(timeout=20) == [[[3, 4], 10]] * 2
     with pytest.raises(ChordError, match="no good"):
         nested(fail.s("no good")).apply_async().get(timeout=20)
