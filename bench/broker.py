@@ -26,6 +26,8 @@ class Place(NamedTuple):
     """Of the server, whose CPU is a part of what a task costs."""
     backlog: Callable[[], int] | None = None
     """How many messages the server holds there; None where only the system itself can tell."""
+    wire: Callable[[], int] | None = None
+    """How many bytes the server has read and written so far, of everybody; None where it cannot tell."""
 
 
 class Broker:
@@ -134,13 +136,20 @@ class RedisBroker(Broker):
         server, url = self.server, self.server.place()
         try:
             # What a message is, and where it waits, is each system's own matter here.
-            yield Place({"BENCH_BROKER_URL": url, "BENCH_BROKER_PID": str(server.pid)}, server.pid)
+            env = {"BENCH_BROKER_URL": url, "BENCH_BROKER_PID": str(server.pid)}
+            yield Place(env, server.pid, wire=lambda: carried(server))
         finally:
             server.reclaim(url)
 
     def close(self) -> None:
         self.server = None
         self.stack.close()
+
+
+def carried(server: Redis) -> int:
+    """Bytes that *server* has read and written so far."""
+    told = server.info("stats")
+    return int(told["total_net_input_bytes"]) + int(told["total_net_output_bytes"])
 
 
 EMBEDDED = Broker()

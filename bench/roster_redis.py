@@ -104,6 +104,11 @@ ON_REDIS = (
         only=("sleepers",), produces=False, naps=True,
     ),
     System(
+        "fastq alone", "fastq_redis_peer", Pace(25_000, 200_000, 150_000), fastq("fastq_redis_peer"),
+        needs=("fastq.transport.redis", "redis", "hiredis"), distributions=("fastq", "redis", "hiredis"), broker=REDIS,
+        only=("wire",), produces=False, env={"FASTQ_TASK_WORKFLOW_INLINE": "false"},
+    ),
+    System(
         BARE, "bare_redis", Pace(25_000, 500_000, 200_000), bare, needs=("hiredis",), distributions=("hiredis",),
         loops=True, broker=REDIS,
     ),

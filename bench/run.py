@@ -30,6 +30,7 @@ from fastq.bench import (
     result,
     sleepers,
     startup,
+    wire,
     workflow,
 )
 from fastq.bench.broker import BROKERS, EMBEDDED
@@ -42,7 +43,7 @@ from fastq.bench.table import show
 
 QUESTIONS: dict[str, Question] = {
     module.QUESTION.name: module.QUESTION
-    for module in (enqueue, drain, result, latency, chord, workflow, future, memory, leak, idle, startup, imports,
+    for module in (enqueue, drain, result, latency, chord, workflow, wire, future, memory, leak, idle, startup, imports,
                    length, sleepers, core)
 }
 

@@ -18,7 +18,7 @@ URL = os.environ["BENCH_BROKER_URL"]
 app = Celery("bench", broker=URL, backend=URL)
 app.conf.task_acks_late = os.environ["BENCH_ACKS_LATE"] == "1"
 call, mark, ask, call_later, answers = furnish(app)
-send_group, run_chain = furnish_workflows(app, canvas)
+send_group, run_chain, run_nested = furnish_workflows(app, canvas)
 
 
 @app.task(name="chord_add", ignore_result=False)

@@ -17,7 +17,7 @@ URL = "sqlite:///" + os.path.join(os.environ["BENCH_FOLDER"], "fastq.db")
 app = Fastq("bench", broker=URL)
 call, mark, ask, call_later, call_many, answers, call_naps, fail = furnish(app)
 chord = fastq_chord.furnish(app)
-send_group, run_chain = workflows.furnish(app, canvas)
+send_group, run_chain, run_nested = workflows.furnish(app, canvas)
 
 
 def backlog() -> int:

@@ -17,7 +17,7 @@ URL = os.environ["BENCH_BROKER_URL"]
 app = Fastq("bench", broker=URL, backend=URL)
 call, mark, ask, call_later, call_many, answers, call_naps, fail = furnish(app)
 chord = fastq_chord.furnish(app)
-send_group, run_chain = workflows.furnish(app, canvas)
+send_group, run_chain, run_nested = workflows.furnish(app, canvas)
 
 
 def flush() -> None:

@@ -13,6 +13,7 @@ Prints one JSON object. MODULE is a file of this folder and offers what its syst
     ask()           enqueue a task and wait for its result
     send_group(n)   send a group of n no-op tasks that keep their results; stored when it returns
     run_chain(n)    send a chain of n tasks and wait for its result
+    run_nested(shape, depth, width)     send chords in chords and wait for the result (see workflows.py)
     backlog()       how many messages are stored and not finished
     fail(n)         enqueue n tasks that raise from 30 frames down, in bulk
     chord(n)        run a chord of n members and wait for its body; returns when all was sent (perf_counter)
@@ -148,12 +149,22 @@ def ahead(peer: ModuleType, n: int) -> dict[str, float]:
 
 
 def whole(name: str) -> Callable[[ModuleType, int], dict[str, float]]:
-    """Return what times a workflow of n tasks, after a small one."""
+    """Return what times a workflow of n tasks, after a small one; of none, only that."""
 
     def run(peer: ModuleType, n: int) -> dict[str, float]:
         work = getattr(peer, name)
         work(2)
-        return timed(lambda: work(n))
+        return timed(lambda: work(n) if n else None)
+
+    return run
+
+
+def nested(shape: str) -> Callable[[ModuleType, int, int], dict[str, float]]:
+    """The same for chords in chords."""
+
+    def run(peer: ModuleType, depth: int, width: int) -> dict[str, float]:
+        peer.run_nested(shape, 2, 2)
+        return timed(lambda: peer.run_nested(shape, depth, width) if depth else None)
 
     return run
 
@@ -216,6 +227,7 @@ OPERATIONS: dict[str, tuple[Callable[..., dict[str, Any]], str]] = {
     "latency": (latency, "ask"),
     "group": (whole("send_group"), "send_group"),
     "chain": (whole("run_chain"), "run_chain"),
+    **{shape: (nested(shape), "run_nested") for shape in ("cube", "header", "body", "links")},
     "backlog": (backlog, "backlog"),
     "failing": (failing, "fail"),
     "chord": (chord, "chord"),

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from fastq.bench import wire
 from fastq.bench.broker import BROKERS, RabbitBroker, RedisBroker
 from fastq.bench.roster import SYSTEMS
 from fastq.bench.run import QUESTIONS, main
@@ -21,7 +22,7 @@ def ask(*words: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path("lines.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("question", [name for name in QUESTIONS if name != "wire"])    # files have none
 def test_a_question_is_answered_for_fastq_and_drawn(question: str, capsys: pytest.CaptureFixture[str]):
     lines = ask(question, "--only", "fastq", "bare", "--plot", "plots")
     if question != "core":
@@ -92,6 +93,16 @@ def test_questions_are_answered_on_redis(on_redis: str):
     asked = {(line["question"], line["system"]) for line in lines}
     wanted = {(name, system) for name in questions for system in systems if system in present}
     assert asked == wanted - {("future", "bare"), ("result", "bare"), ("result", "saq"), ("result", "streaq")}
+
+
+@pytest.mark.timeout(300)
+def test_bytes_on_the_wire_are_counted_on_redis(on_redis: str, capsys: pytest.CaptureFixture[str]):
+    lines = ask("wire", "--broker", on_redis, "--only", "fastq", "fastq alone", "celery solo", "huey thread")
+    told = {(line["case"], line["system"]): line["value"] for line in lines}
+    for case in (name for name, shape in wire.SHAPES.items() if shape.quick):
+        # A message and its result have a thousand bytes together, here as there.
+        assert all(1_000 < told[case, system] < 200_000 for system in ("fastq", "fastq alone", "celery solo"))
+    assert "has no run_nested()" in capsys.readouterr().out
 
 
 def test_a_question_without_a_broker_is_not_asked_of_one(on_rabbitmq: str, capsys: pytest.CaptureFixture[str]):
