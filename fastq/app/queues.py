@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from fastq.exceptions import ConfigError, QueueNotFound
-from fastq.wire.entity import Exchange, Queue
+from fastq.wire.entity import Exchange, Queue, direct_named
 
 __all__ = ("QueueRules", "Queues", "rules_of")
 
@@ -113,10 +113,10 @@ class Queues(Mapping[str, Queue]):
         """Return what a broker is to be told of the queue *name*; None where it is not to be declared.
 
         A missing one is made, if the rules allow, but does not become known: a worker that sends to a queue must not
-        consume it.
+        consume it. That of one worker (``worker_direct``) is nobody's to configure.
         """
         queue = self.get(name) or self._others.get(name)
-        if queue is None and self.rules.create_missing_queues:
+        if queue is None and (self.rules.create_missing_queues or direct_named(name)):
             queue = self._others[name] = self._completed(self._missing(name))
         return None if queue is None or queue.no_declare else queue
 
@@ -173,6 +173,9 @@ class Queues(Mapping[str, Queue]):
         return _checked(queue.replace(**filled) if filled else queue)
 
     def _missing(self, name: str) -> Queue:
+        direct = direct_named(name)
+        if direct is not None:      # classic also where others are not: Celery's clients declare it too
+            return direct
         exchange = Exchange(name, self.rules.create_missing_queue_exchange_type or "direct")
         return Queue(name, exchange, name, queue_arguments=_queue_type(self.rules.create_missing_queue_type))
 

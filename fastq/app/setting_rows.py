@@ -354,7 +354,9 @@ CELERY_ROWS = (
             takes="string class", idle=OWN_PARTS),
     Setting("worker_cancel_long_running_tasks_on_connection_loss",
             "CELERYD_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS", "bool", False,
-            idle=NOT_YET),
+            doc="End late tasks that run when the connection to RabbitMQ is lost, by killing their children: their "
+                "messages come again. Else they go on, and what comes again is known as theirs. A child that also runs "
+                "tasks which were acked early lives on. On Redis and SQLite nothing comes again, so nothing is ended."),
     Setting("worker_concurrency", "CELERYD_CONCURRENCY", "any", None, takes="int auto",
             doc="Tasks run at a time; None is the number of CPUs, 'auto' minds the container's quota."),
     Setting("worker_consumer", "CELERYD_CONSUMER", "string", "celery.worker.consumer:Consumer", takes="string class",
@@ -364,7 +366,9 @@ CELERY_ROWS = (
     Setting("worker_detect_quorum_queues", "CELERYD_DETECT_QUORUM_QUEUES", "bool", True,
             idle="limits are always for each consumer, as quorum queues want"),
     Setting("worker_direct", "CELERY_WORKER_DIRECT", "bool", False,
-            idle=NOT_YET),
+            doc="Let each worker take from a queue of its own too, <its name>.dq2, so that a task can be sent to it: "
+                "queue=fastq.utils.nodenames.worker_direct('w1@host'). It stays, with what is in it, when the worker "
+                "is gone."),
     Setting("worker_disable_prefetch", "CELERYD_DISABLE_PREFETCH", "bool", False,
             doc="Take a message only when a child is free, on every broker; goes before worker_prefetch_multiplier. "
                 "Else a worker holds more where tasks are short, and gives back what has to wait."),

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 from uuid import uuid4
 
-__all__ = ("Binding", "Broadcast", "Exchange", "Queue", "Table", "binding")
+__all__ = ("Binding", "Broadcast", "Exchange", "Queue", "Table", "binding", "worker_direct")
 
 E = TypeVar("E", bound="_Entity")
 
@@ -298,6 +298,25 @@ class Broadcast(Queue):
             alias=alias or name,
             **options,
         )
+
+
+_DIRECT = ".dq2"
+
+
+def worker_direct(hostname: str | Queue) -> Queue:
+    """Return the queue of the worker called *hostname*, of which it alone takes with ``worker_direct``.
+
+    >>> worker_direct("w1@example.com").name
+    'w1@example.com.dq2'
+    """
+    if isinstance(hostname, Queue):
+        return hostname
+    return Queue(f"{hostname}{_DIRECT}", Exchange("C.dq2"), hostname)
+
+
+def direct_named(name: str) -> Queue | None:
+    """Return the worker's own queue that is called *name*; None if it is another's name."""
+    return worker_direct(name[:-len(_DIRECT)]) if name.endswith(_DIRECT) else None
 
 
 def _exchange(exchange: Exchange | str | None) -> Exchange:

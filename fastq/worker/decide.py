@@ -161,8 +161,7 @@ class Decider:
             return
         if self._orphans.is_spared(content):
             # Before the next question: of two of one identity, one may have ended, and this one has not.
-            if self._ring.stage_one(queue.encode(), tag, deaths, content):
-                self._full(queue, tag, deaths, content, endings)
+            self._timed(queue, tag, deaths, content, endings)
             return
         ended = self._orphans.ending_of(tag, content)
         if ended is not None:

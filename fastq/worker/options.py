@@ -12,6 +12,7 @@ from fastq.app.setting_rows import ROWS
 from fastq.exceptions import ConfigError
 from fastq.pool import kinds
 from fastq.pool.kinds import Kind
+from fastq.wire.entity import worker_direct
 
 START_METHODS = ("fork", "spawn")
 SPARE = 8
@@ -46,6 +47,7 @@ class WorkerOptions:
     waits_at_boot: bool
     reconnects: bool
     max_attempts: int
+    cancels_when_cut: bool
     result_expiry: Expiry
     soft_stop_s: float
     soft_stop_on_idle: bool
@@ -65,9 +67,11 @@ def complete(app: Any, *, hostname: str | None, queues: Sequence[str] | None, co
         raise ConfigError(f"the soft time limit ({soft} s) is longer than the hard one ({hard} s)")
     at_a_time, children = _staff(kind, _concurrency(concurrency or conf.worker_concurrency),
                                  processes or conf.worker_processes, autoscale)
+    hostname = proc.node_name(hostname)
+    direct = [worker_direct(hostname).name] if conf.worker_direct else []
     return WorkerOptions(
-        hostname=proc.node_name(hostname),
-        queues=tuple(queues or app.select_queues()),
+        hostname=hostname,
+        queues=tuple(dict.fromkeys([*(queues or app.select_queues()), *direct])),
         concurrency=at_a_time,
         children=children,
         most_children=autoscale[0] if autoscale else children + (0 if kind.threads or kind.live is None else SPARE),
@@ -87,6 +91,7 @@ def complete(app: Any, *, hostname: str | None, queues: Sequence[str] | None, co
                            else conf.broker_connection_retry_on_startup),
         reconnects=bool(conf.broker_connection_retry),
         max_attempts=int(conf.broker_connection_max_retries or 0),
+        cancels_when_cut=bool(conf.worker_cancel_long_running_tasks_on_connection_loss),
         result_expiry=Expiry.of(conf),
         soft_stop_s=float(conf.worker_soft_shutdown_timeout or 0),
         soft_stop_on_idle=bool(conf.worker_enable_soft_shutdown_on_idle),

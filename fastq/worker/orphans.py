@@ -80,13 +80,11 @@ class Orphans:
         self._finished.append(runs)
 
     def spare(self, contents: Iterable[bytes]) -> None:
-        """Remember messages that were not begun when the connection broke: they killed nobody."""
+        """Remember messages that were not begun when the connection broke, or were ended for it: they killed nobody."""
         now = self._clock()
         self._waited = {identity: until for identity, until in self._waited.items() if until > now}
         for content in contents:
-            found = envelope.scan(content)
-            # One with a time is decided anew, and a count too many costs it nothing.
-            if found["expires"] is None and found["eta"] is None and len(self._waited) < MOST:
+            if len(self._waited) < MOST:
                 self._waited[identity_of(content)] = now + KEPT_S
 
     def is_spared(self, content: bytes) -> bool:

@@ -155,7 +155,9 @@ class Settler:
         if early:
             # It may have done half of its work, and whoever acks early asks for one run at most.
             self._verdicts.end(Outcome.LOST, queue, content, WorkerLostError(why), self.endings)
-        elif not self.orphans.end(tag, Ending.LOSE):
+        elif self.orphans.end(tag, Ending.LOSE):
+            self.orphans.spare([content])
+        else:
             self.endings.back.append((tag, tag))
             self.endings.rows[tag] = queue, deaths, content
 

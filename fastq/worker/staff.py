@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 
 from fastq._ext.ring import Ring
+from fastq.app.traits import Traits
 from fastq.exceptions import ConfigError
 from fastq.pool.children import Children, Ended
 from fastq.pool.start import by_fork, by_spawn
@@ -37,14 +38,15 @@ class Staff:
     """Keeps the children of a worker. *resized* is told how many there are to be from now on."""
 
     def __init__(self, told: WorkerOptions, begin: Callable[[int], int], ring: Ring, settler: Settler, sleeper: Sleeper,
-                 names: list[str], resized: Callable[[int], None]) -> None:
+                 traits: dict[str, Traits], resized: Callable[[int], None]) -> None:
         self._told = told
         self._ring = ring
         self._settler = settler
         self._sleeper = sleeper
         self._resized = resized
         self.children = Children(told.children, begin)
-        self._limits = TimeLimits(ring, self.children, settler, names)
+        self._limits = TimeLimits(ring, self.children, settler, list(traits))
+        self._acks_late = [each.acks_late for each in traits.values()]
         self._trial = told.most_children if told.kind.is_together else -1
         self._tried_at = 0.0
         self._scaler = Autoscaler(told.autoscale, told.concurrency) if told.autoscale else None
@@ -135,6 +137,19 @@ class Staff:
         self.children.kill(indices)
         for index in indices:
             self._settler.let_go(index, why)
+
+    def kill_late(self, why: str, *, spares_early: bool = False) -> None:
+        """Kill the children that run what others will be given, being acked late, and make new ones.
+
+        With *spares_early* one lives that also runs what nobody else will be given.
+        """
+        running = [(index, self._acks_late[row]) for index, row, *_ in self._ring.running()]
+        late = {index for index, is_late in running if is_late}
+        late -= {index for index, is_late in running if spares_early and not is_late}
+        for index in late:
+            logger.warning("child %d is ended, since %s: what it ran will come again", index, why)
+        self.kill(late, why)
+        self.children.start()
 
     def kill_all(self, why: str) -> None:
         """Kill every child on purpose."""

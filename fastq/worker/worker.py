@@ -211,7 +211,7 @@ class Worker:
             return
         begin = starter(told, spec, room.memory_fd, loglevel=self._loglevel, logfile=self._logfile,
                         logs_json=self.wish.is_silent)
-        self._staff = Staff(told, begin, self._ring, self._settler, self._sleeper, list(self._traits),
+        self._staff = Staff(told, begin, self._ring, self._settler, self._sleeper, self._traits,
                             lambda children: self._prefetch.resize(children * told.concurrency))
         self._rounds.staff = self._staff
         self._staff.start()
@@ -434,6 +434,8 @@ class Worker:
         self._sleeper.hear(-1)
         self._settler.cut_off()
         self._decider.soon.forget()
+        if self.options.cancels_when_cut and self._staff is not None:
+            self._staff.kill_late("the connection to the broker was lost", spares_early=True)
         if self.options.reconnects:
             logger.error("%s; connecting again", error)
         else:
@@ -450,9 +452,7 @@ class Worker:
         _, early = self._ring.take_back()
         self._decider.soon.forget()
         if self._staff is not None:
-            late = {index for index, row, *_ in self._ring.running() if self._tasks[row].traits.acks_late}
-            self._staff.kill(late, "the lease of its worker was lost")
-            self._staff.children.start()
+            self._staff.kill_late("the lease of its worker was lost")
         self._settler.collect()
         self._settler.take()
         self._settler.conclude(early=True)

@@ -29,7 +29,7 @@ LAYERS: dict[str, int] = {
 
 FREE_AMONG_THEMSELVES = {1, 9}
 """Layers of single files, or of programs; in the others a part does not know its neighbours."""
-NEIGHBOURS = {("canvas", "result"), ("transport", "amqp")}
+NEIGHBOURS = {("canvas", "result"), ("transport", "amqp"), ("utils", "wire")}
 STRANGERS = {("pool", "wire")}
 """Arrows that go down and are forbidden all the same: a pool runs callables and knows no message."""
 

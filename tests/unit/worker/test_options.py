@@ -10,6 +10,7 @@ import pytest
 from fastq import Celery, Fastq, proc
 from fastq.exceptions import ConfigError
 from fastq.pool.kinds import PREFORK, SOLO, Kind
+from fastq.utils.nodenames import worker_direct
 from fastq.worker import options
 from fastq.worker.options import WorkerOptions
 from tests.unit.worker.parts import traits
@@ -118,3 +119,13 @@ def test_a_setting_without_effect_is_told_with_who_set_it_and_why(app: Any) -> N
 def test_defaults_are_nothing_to_warn_of(kind: Any) -> None:
     with kind("plain", broker="memory://", set_as_current=False) as app:
         assert options.warnings(complete(app), [], app.conf) == []
+
+
+def test_a_worker_of_its_own_queue_takes_from_it_beside_those_that_were_named(app: Any) -> None:
+    assert complete(app, hostname="w1@h").queues == ("celery",)
+    app.conf.update(worker_direct=True, task_create_missing_queues=False)
+    assert complete(app, hostname="w1@h").queues == ("celery", "w1@h.dq2")
+    assert complete(app, hostname="w1@h", queues=["a", "w1@h.dq2"]).queues == ("a", "w1@h.dq2")
+    declared = app.router.queues.declared("w1@h.dq2")
+    assert declared == worker_direct("w1@h")
+    assert (declared.exchange.name, declared.routing_key, declared.declared_arguments()) == ("C.dq2", "w1@h", {})

@@ -305,10 +305,14 @@ def test_what_had_not_begun_comes_again_without_a_death_and_what_was_acked_early
     assert again(parts, message()).lost == [NEW]        # spared once: this one was held by somebody else
 
 
-def test_what_had_not_begun_and_has_a_time_is_counted(make: Callable[..., Parts]) -> None:
-    parts, timed = make(), message(expires="2999-01-01T00:00:00")
+@pytest.mark.parametrize(("expires", "is_over"), [("2999-01-01T00:00:00", False), ("2020-01-01T00:00:00", True)])
+def test_what_had_not_begun_and_has_a_time_is_decided_about_anew_without_a_death(
+        make: Callable[..., Parts], expires: str, is_over: bool) -> None:
+    parts, timed = make(), message(expires=expires)
     parts.settler.orphans.spare([timed])
-    assert again(parts, timed).lost == [NEW]
+    endings = again(parts, timed)
+    assert (endings.lost, endings.ack) == ([], [(NEW, NEW)] if is_over else [])
+    assert parts.ring.release() == (0 if is_over else 1)
 
 
 def test_what_was_acked_early_is_nobodys_orphan(make: Callable[..., Parts]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -86,6 +87,31 @@ def test_a_task_that_still_runs_is_not_started_twice(play: Callable[..., Project
     said = project.programs[0].said()
     assert "127.0.0.1:5672: connection reset by peer; connecting again" in said
     assert said.count("127.0.0.1:5672: connection refused; is the broker up?; trying again in ") == 1
+    assert project.app.AsyncResult("id-a").get(timeout=5) == "a"
+
+
+def comes_again(broker: Broker) -> Iterator[object]:
+    broker.ready += [(0, task("a")), (0, task("b", eta="2020-01-01T00:00:00+00:00")), (0, task("c", kind="early"))]
+    yield from until(lambda: all(map(broker.noted, ("started a", "started b", "started c"))))
+    broker.cut(AWAY)
+    yield from until(lambda: broker.attempts == 2)
+    broker.allow("c")
+    yield from until(lambda: broker.noted("ended c"))
+    broker.allow("a"), broker.allow("b")
+    broker.down = None
+    yield from until(lambda: broker.attached == 2 and broker.is_idle)
+    broker.stop()
+
+
+def test_late_tasks_are_ended_with_the_connection_where_that_is_wished_and_run_again_without_a_death(
+    play: Callable[..., Project],
+) -> None:
+    project = play(comes_again, concurrency=3, worker_cancel_long_running_tasks_on_connection_loss=True)
+    assert end_of(project) == 0
+    counts = Counter(project.notes)
+    assert [counts[f"{what} {name}"] for name in "abc" for what in ("started", "ended")] == [2, 1, 2, 1, 1, 1]
+    assert not [line for line in project.notes if line.startswith("lost")]
+    assert project.programs[0].said().count("is ended, since the connection to the broker was lost") == 2
     assert project.app.AsyncResult("id-a").get(timeout=5) == "a"
 
 

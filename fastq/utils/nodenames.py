@@ -1,0 +1,18 @@
+"""``from fastq.utils.nodenames import worker_direct``, and what else Celery has there."""
+
+from fastq.proc import expand_node as node_format
+from fastq.proc import host_name as gethostname
+from fastq.proc import node_name as default_nodename
+from fastq.proc import split_node as nodesplit
+from fastq.wire.entity import worker_direct
+
+__all__ = ("default_nodename", "gethostname", "node_format", "nodename", "nodesplit", "worker_direct")
+
+
+def nodename(name: str, hostname: str) -> str:
+    """Return the node name of both.
+
+    >>> nodename("w1", "example.com")
+    'w1@example.com'
+    """
+    return f"{name}@{hostname}"
