@@ -16,6 +16,7 @@ from typing import IO
 from rich.console import Console
 
 from fastq.bench import (
+    behind,
     chord,
     core,
     drain,
@@ -44,7 +45,7 @@ from fastq.bench.table import show
 QUESTIONS: dict[str, Question] = {
     module.QUESTION.name: module.QUESTION
     for module in (enqueue, drain, result, latency, chord, workflow, wire, future, memory, leak, idle, startup, imports,
-                   length, sleepers, core)
+                   length, sleepers, behind, core)
 }
 
 

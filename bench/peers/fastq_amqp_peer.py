@@ -18,6 +18,7 @@ app = Fastq(
 calls = furnish(app)
 call, mark, ask, call_later, call_many, fail = (
     calls.call, calls.mark, calls.ask, calls.call_later, calls.call_many, calls.fail)
+call_shorts, call_long = calls.call_shorts, calls.call_long
 
 
 def flush() -> None:

@@ -15,7 +15,7 @@ from fastq.transport import open as open_transport
 
 URL = "sqlite:///" + os.path.join(os.environ["BENCH_FOLDER"], "fastq.db")
 app = Fastq("bench", broker=URL)
-call, mark, ask, call_later, call_many, answers, call_naps, fail = furnish(app)
+call, mark, ask, call_later, call_many, answers, call_naps, fail, call_shorts, call_long = furnish(app)
 chord = fastq_chord.furnish(app)
 send_group, run_chain, run_nested = workflows.furnish(app, canvas)
 

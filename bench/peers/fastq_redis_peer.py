@@ -15,7 +15,7 @@ from fastq.transport import open as open_transport
 
 URL = os.environ["BENCH_BROKER_URL"]
 app = Fastq("bench", broker=URL, backend=URL)
-call, mark, ask, call_later, call_many, answers, call_naps, fail = furnish(app)
+call, mark, ask, call_later, call_many, answers, call_naps, fail, call_shorts, call_long = furnish(app)
 chord = fastq_chord.furnish(app)
 send_group, run_chain, run_nested = workflows.furnish(app, canvas)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from itertools import repeat
 from typing import NamedTuple
 
+import behind
 import naps
 from bell import ring
 
@@ -27,6 +28,8 @@ class Calls(NamedTuple):
     answers: Callable[[int], object]
     call_naps: Callable[[int], object]
     fail: Callable[[int], object]
+    call_shorts: Callable[[int], object]
+    call_long: Callable[[], object]
 
 
 def furnish(app: Fastq) -> Calls:
@@ -49,6 +52,7 @@ def furnish(app: Fastq) -> Calls:
         down(frames)
 
     nap = app.task(ignore_result=True, name="nap")(naps.nap)
+    short, long = (app.task(ignore_result=True, name=task.__name__)(task) for task in (behind.short, behind.long))
 
     def ask() -> None:
         assert answer.delay().get(timeout=10) == 42
@@ -56,7 +60,8 @@ def furnish(app: Fastq) -> Calls:
     return Calls(
         call=noop.delay, mark=marker.delay, ask=ask, call_later=lambda: noop.apply_async(countdown=HOUR_S),
         call_many=lambda n: noop.starmap_delay(repeat((), n)), answers=lambda n: answer.starmap_delay(repeat((), n)),
-        call_naps=lambda n: nap.starmap_delay(repeat((n,), n)), fail=lambda n: deep.starmap_delay(repeat((29,), n)))
+        call_naps=lambda n: nap.starmap_delay(repeat((n,), n)), fail=lambda n: deep.starmap_delay(repeat((29,), n)),
+        call_shorts=lambda n: short.starmap_delay(repeat((), n)), call_long=long.delay)
 
 
 def down(frames: int) -> None:

@@ -16,6 +16,8 @@ Prints one JSON object. MODULE is a file of this folder and offers what its syst
     run_nested(shape, depth, width)     send chords in chords and wait for the result (see workflows.py)
     backlog()       how many messages are stored and not finished
     fail(n)         enqueue n tasks that raise from 30 frames down, in bulk
+    call_long()     enqueue a task of a minute that rings as it begins (see behind.py)
+    call_shorts(n)  enqueue n tasks of 5 ms that ring as they end
     chord(n)        run a chord of n members and wait for its body; returns when all was sent (perf_counter)
     drain(n)        work n messages off in this very process (bare yardsticks only)
     core(n)         the same with the messages in memory (see core.py)
@@ -197,6 +199,21 @@ def failing(peer: ModuleType, n: int) -> dict[str, float]:
     return timed(work)
 
 
+def behind(peer: ModuleType, n: int, alone: int) -> dict[str, float]:
+    """Queue a long task, or a mark in its place, and *n* short ones behind it."""
+
+    def work() -> None:
+        if alone:
+            peer.mark("first")
+        else:
+            peer.call_long()
+        next_tick()
+        peer.call_shorts(n)
+        flush(peer)
+
+    return timed(work)
+
+
 def chord(peer: ModuleType, n: int) -> dict[str, float]:
     """A small chord to begin with, so that connections and tables are there, then one of *n* members."""
     peer.chord(2)
@@ -230,6 +247,7 @@ OPERATIONS: dict[str, tuple[Callable[..., dict[str, Any]], str]] = {
     **{shape: (nested(shape), "run_nested") for shape in ("cube", "header", "body", "links")},
     "backlog": (backlog, "backlog"),
     "failing": (failing, "fail"),
+    "behind": (behind, "call_shorts"),
     "chord": (chord, "chord"),
     "drain": (drain, "drain"),
     "core": (core, "core"),
