@@ -128,13 +128,6 @@ def test_settings_come_back_as_agreed(connect: Connect) -> None:
     assert "open" in repr(connection)
 
 
-def test_channels_run_out_with_a_clear_error(connect: Connect) -> None:
-    connection = connect(channel_max=2)
-    connection.channel(), connection.channel()
-    with pytest.raises(ChannelError, match="all 2 channels"):
-        connection.channel()
-
-
 @pytest.mark.parametrize(("host", "port", "expected"), [
     ("rabbit", 1, ("rabbit", 1)), ("rabbit:2", 1, ("rabbit", 2)), ("rabbit:", 1, ("rabbit", 1)),
     ("::1", 1, ("::1", 1)), ("[::1]:2", 1, ("::1", 2)), ("[::1]", 1, ("::1", 1)), ("", 1, ("localhost", 1)),
