@@ -18,12 +18,13 @@ ALL_STATES = frozenset({PENDING, RECEIVED, STARTED, SUCCESS, FAILURE, RETRY, REV
 
 PRECEDENCE = (SUCCESS, FAILURE, None, REVOKED, STARTED, RECEIVED, REJECTED, RETRY, PENDING)
 """From the state that says most to the one that says least; None stands for those that programs make up."""
-_RANKS = {state: rank for rank, state in enumerate(PRECEDENCE)}
+PRECEDENCE_LOOKUP = {state: rank for rank, state in enumerate(PRECEDENCE)}
+NONE_PRECEDENCE = PRECEDENCE_LOOKUP[None]
 
 
 def precedence(state: str) -> int:
     """Return the place of *state* in `PRECEDENCE`: the lower, the more it says."""
-    return _RANKS.get(state, _RANKS[None])
+    return PRECEDENCE_LOOKUP.get(state, NONE_PRECEDENCE)
 
 
 class state(str):

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastq import states
 from fastq.canvas import joining
-from fastq.canvas.depth import PARTS, call, cloning, freezing, iterative
+from fastq.canvas.depth import PARTS, Steps, call, cloning, freezing, iterative, run
 from fastq.canvas.plain import steps as plain_steps
 from fastq.canvas.signature import Signature, item_property, listed, maybe_signature
 from fastq.result import EagerResult, allow_join_result
@@ -111,7 +111,14 @@ class _chain(Signature[Any]):
             "chord": chord or options.get("chord"),
             "group_index": options.get("group_index") if group_index is None else group_index,
         }
-        steps = self["kwargs"]["tasks"] = self.prepared(copies=not _owned)
+        results = yield self._freezing_steps(last, root_id, copies=not _owned)
+        return results[0]
+
+    _freeze = freeze
+
+    def _freezing_steps(self, last: dict[str, Any], root_id: str | None, *, copies: bool) -> Steps:
+        """Return the results of all steps, the last first."""
+        steps = self["kwargs"]["tasks"] = self.prepared(copies=copies)
         if not steps:
             raise ValueError("an empty chain has no result: give it a task")
         results: list[Any] = []
@@ -119,10 +126,40 @@ class _chain(Signature[Any]):
             results.append((yield freezing(step, root_id=root_id, **(last if not results else {}))))
             if len(results) > 1:
                 _root_of(results[-2]).parent = results[-1]
-        options["task_id"] = results[0].id
-        return results[0]
+        self.options["task_id"] = results[0].id
+        return results
 
-    _freeze = freeze
+    def prepare_steps(
+        self, args: Any, kwargs: Any, tasks: Iterable[Any], root_id: str | None = None, parent_id: str | None = None,
+        link_error: Any = None, app: Any = None, last_task_id: str | None = None, group_id: str | None = None,
+        chord_body: Any = None, clone: bool = True, from_dict: Any = None, group_index: int | None = None,
+    ) -> tuple[list[Sig], list[Any]]:
+        """Return *tasks* as this chain would send them, and their results: both from the last to the first."""
+        app = app or self.app
+        make = from_dict or maybe_signature
+        own = _chain.of([task if isinstance(task, Signature) else make(task, app=app) for task in tasks], app)
+        last = {"_id": last_task_id, "group_id": group_id, "chord": chord_body, "group_index": group_index}
+        results: list[Any] = run(own._freezing_steps(last, root_id, copies=clone))
+        steps: list[Sig] = own.tasks
+        if args or kwargs:
+            steps[0] = steps[0].clone(args, kwargs)
+        for errback in listed(link_error):
+            for step in steps:
+                _link_error(step, errback)
+        self.id = results[0].id
+        return steps[::-1], results
+
+    def _unroll_chords(self, app: Any = None) -> None:
+        """Make steps of what a chord among the steps goes on with after the first task of its body."""
+        out: list[Sig] = []
+        left = [maybe_signature(task, app=app or self._app) for task in self.tasks][::-1]
+        while left:
+            sig = left.pop()
+            if _goes_on(sig):
+                left += reversed(_unrolled_body(sig))
+            else:
+                out.append(sig)
+        self.tasks = out
 
     @iterative
     def plan(self, plan: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:

@@ -76,6 +76,11 @@ class chord(Signature[Any]):
         """Send it, with *body* in place of its own if given."""
         return self.apply_async((), {"body": body} if body else {}, **options)
 
+    @classmethod
+    def _descend(cls, sig_obj: Any) -> int:
+        """As how many members *sig_obj* counts in a header: a signature or its dict, or many signatures."""
+        return size_of(sig_obj) if isinstance(sig_obj, dict) else len(sig_obj)
+
     def __length_hint__(self) -> int:
         """How many results the body waits for."""
         return sum(map(size_of, self.header().tasks))

@@ -7,7 +7,7 @@ signatures too; what they need is loaded when the first of them is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from fastq import current
@@ -21,8 +21,6 @@ R_co = TypeVar("R_co", covariant=True)
 SignatureType = TypeVar("SignatureType", bound="Signature[Any]")
 S = TypeVar("S")
 
-# Once a signature is in a group or stamped, options that come later do not change that.
-_STICKY = frozenset(("group_id", "stamped_headers"))
 # Where the kinds that everybody knows are found, so that a message may name one that was not used here yet.
 _KINDS = {"chain": "chains", "group": "groups", "chord": "chords", "xmap": "maps", "xstarmap": "maps", "chunks": "maps"}
 
@@ -51,6 +49,8 @@ class Signature(dict[str, Any], Generic[R_co]):
     TYPES: ClassVar[dict[str, type[Signature[Any]]]] = {}
     part: ClassVar[staticmethod[[str], Any]]
     """Returns a module of this package that is loaded when it is first needed; set by the package."""
+    # Once a signature is in a group or stamped, options that come later do not change that.
+    _IMMUTABLE_OPTIONS: ClassVar[Set[str]] = frozenset(("group_id", "stamped_headers"))
     _app: Any = None
     _type: Any = None
 
@@ -155,6 +155,10 @@ class Signature(dict[str, Any], Generic[R_co]):
         if task is not None:
             return cast("Handle[R_co]", task.apply_async(args, kwargs, **options))
         return cast("Handle[R_co]", self.app.send_task(self["task"], args, kwargs, **options))
+
+    def election(self) -> Handle[R_co]:
+        """Send it, once: Celery has its workers elect the one that sends it; here nobody else does."""
+        return self.apply_async()
 
     async def adelay(self, *args: Any, **kwargs: Any) -> Handle[R_co]:
         """As `delay`, but let the event loop run while it is being sent."""
@@ -358,7 +362,7 @@ class Signature(dict[str, Any], Generic[R_co]):
     ) -> tuple[Any, Any, dict[str, Any]]:
         own = self["options"]
         if options:
-            sticky = _STICKY.union(own.get("stamped_headers") or ()) if own else ()
+            sticky = self._IMMUTABLE_OPTIONS | set(own.get("stamped_headers") or ()) if own else ()
             merged = {**own, **{key: value for key, value in options.items() if key not in sticky or key not in own}}
         else:
             merged = dict(own)

@@ -80,7 +80,16 @@ def assert_will_not_block() -> None:
         )
 
 
-class AsyncResult(Generic[R_co]):
+class ResultBase:
+    """What all handles on results are: of one task, or of many."""
+
+    __slots__ = ()
+
+    parent: Any = None
+    """The result before this one in its chain."""
+
+
+class AsyncResult(ResultBase, Generic[R_co]):
     """The result of a task that was sent, there or not yet.
 
     ``result.get(timeout=10)`` waits in a thread, ``await result`` in an event loop::
@@ -192,9 +201,9 @@ class AsyncResult(Generic[R_co]):
         return self
 
     @property
-    def on_ready(self) -> AsyncResult[R_co]:
-        """What has `then`: this result."""
-        return self
+    def on_ready(self) -> Any:
+        """The end of the task, as Celery's promise: what has `then`, ``ready``, ``failed``, ``value``, ``reason``."""
+        return _part("tree").Promise(self)
 
     def watch(self, timeout: float | None = None, *, file: Any = None) -> R_co:
         """Wait as `get` does, and draw a bar of how far the task is, in a terminal or a notebook.

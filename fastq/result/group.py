@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from fastq import current, states
 from fastq.exceptions import TimeoutError
-from fastq.result import AsyncResult, Callback, _left, _part, assert_will_not_block
+from fastq.result import AsyncResult, Callback, ResultBase, _left, _part, assert_will_not_block
 
 WINDOW = 1000
 """So many of those that have not ended are waited for at once; those behind them have their turn later."""
@@ -36,7 +36,7 @@ def flat(results: Iterable[Any]) -> Iterator[AsyncResult[Any]]:
             yield result
 
 
-class ResultSet:
+class ResultSet(ResultBase):
     """Results of tasks that were sent, in order.
 
     Example::
@@ -45,7 +45,6 @@ class ResultSet:
         assert results.get(timeout=10) == [2, 4]
     """
 
-    parent: Any = None
     supports_native_join = True
     ignored = False
 
@@ -278,8 +277,8 @@ class ResultSet:
 
     @property
     def on_ready(self) -> Any:
-        """What has `then`: this set."""
-        return self
+        """The end of all; see `AsyncResult.on_ready`."""
+        return _part("tree").Promise(self)
 
     def watch(self, timeout: float | None = None, *, file: Any = None) -> Any:
         """Wait as `get` does, and draw a bar of how many have ended, in a terminal or a notebook."""

@@ -118,6 +118,43 @@ def call_when_ready(result: Any, callback: Callable[[Any], object],
     result.app.call_with_result(result._store(), result.id, call)
 
 
+class Promise:
+    """The end of *result*, as Celery's users know it from ``result.on_ready``."""
+
+    def __init__(self, result: Any) -> None:
+        self._result = result
+
+    def then(self, callback: Callable[[Any], object], on_error: Callable[[BaseException], object] | None = None) -> Any:
+        """See `AsyncResult.then`."""
+        return self._result.then(callback, on_error)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has ended."""
+        return bool(self._result.ready())
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has failed."""
+        return bool(self._result.failed())
+
+    @property
+    def value(self) -> Any:
+        """What a `then` is called with, once it has ended and not failed."""
+        return ((self._result,), {}) if self.ready and not self.failed else None
+
+    @property
+    def reason(self) -> BaseException | None:
+        """What it failed with."""
+        if not self.failed:
+            return None
+        try:
+            self._result.maybe_throw()
+        except Exception as error:
+            return error
+        return None
+
+
 def with_remote_traceback(error: BaseException, text: str) -> BaseException:
     """Return *error* with the traceback that its worker wrote down, where the package tblib is there to rebuild it."""
     if find_spec("tblib") is None:
