@@ -53,7 +53,7 @@ def chord_unlock(self: Any, group_id: str, callback: Any, interval: float | None
     last = Request(id=request.parent_id or request.id, root_id=request.root_id or request.id, called_directly=False,
                    reply_to=request.reply_to)
     place = Place((request.delivery_info or {}).get("routing_key") or app.conf.task_default_queue)
-    counted = bool(kwargs.get(COUNTED)) and app.backend.joins
+    counted = bool(kwargs.get(COUNTED)) and app.backend.joins and not app.backend.polls_chords
     chord = app.backend.chord_get(group_id) if counted else None
     if chord is not None and chord.is_done:
         logger.info("The body of chord %s was sent already", group_id)

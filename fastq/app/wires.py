@@ -115,7 +115,7 @@ class Wires:
         """Return where results go; None for nowhere. Raises ConfigError for ``rpc://`` without RabbitMQ."""
         given = wiring.result_url(self._app.conf, self.urls())
         if given:
-            return given
+            return None if given in wiring.DISABLED else given
         url = self.urls()[0]
         return url if self._app.preset == "Fastq" and url.startswith(wiring.EMBEDDED) else None
 

@@ -93,6 +93,10 @@ def results_by_reply(url: str | None, brokers: Iterable[str]) -> bool:
     return True
 
 
+DISABLED = ("disabled", "disabled://")
+"""What Celery calls it to keep no results."""
+
+
 def result_url(conf: Any, brokers: Sequence[str]) -> str | None:
     """Return where results are kept, as ``result_backend`` says; None where it says nothing. Raises ConfigError.
 

@@ -14,6 +14,7 @@ from fastq import current, signals
 from fastq._ext.envelope import TaskTemplate, dumps
 from fastq.app import send as sending
 from fastq.canvas.plan import Call, Open, Plan
+from fastq.exceptions import ImproperlyConfigured, Unsupported
 from fastq.types import Message
 from fastq.wire import serializers
 
@@ -73,7 +74,11 @@ def _inline(app: Any) -> bool:
 
 def ensure_chords(app: Any) -> None:
     """Raise Unsupported where the results of a chord's header could not be joined."""
-    store = app.backend
+    try:
+        store = app.backend
+    except ImproperlyConfigured as error:
+        raise Unsupported(f"a chord joins the results of its header, and a group before a task is a chord: {error}"
+                          ) from error
     if not store.joins:
         store.chord_open("", 0)
 

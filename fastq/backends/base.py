@@ -34,10 +34,16 @@ class Documents(Protocol):
 
 
 class Chords(Protocol):
-    """Keeps which members of chords have ended, and groups. Every store has it; one that cannot does not `joins`."""
+    """Keeps which members of chords have ended, and groups. Every store has it.
+
+    Of one that cannot count `polls_chords` is true, of one that can keep no groups `joins` is false.
+    """
 
     joins: bool
-    """Whether it counts; else all of this raises Unsupported."""
+    """Whether members can be joined here; else all of this raises Unsupported."""
+    polls_chords: bool
+    """Whether it counts no members, though it joins: a message of `celery.chord_unlock`, sent with the chord, looks
+    whether all have results. Then only groups are kept here, and the rest raises Unsupported."""
 
     def chord_open(self, group_id: str, size: int, *, group: bytes | None = None, plan: bytes = b"",
                    expires_at: float | None = None, renew: bool = False) -> None:

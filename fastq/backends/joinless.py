@@ -1,4 +1,4 @@
-"""What a store says to chords and groups that has no place to keep them."""
+"""What a store says to chords and groups that has no place to keep them, or cannot count."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ class Joinless:
     """A store that keeps neither chords nor groups."""
 
     joins = False
+    polls_chords = False
 
     def refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Raise Unsupported, which says what to do instead."""
@@ -20,3 +21,18 @@ class Joinless:
 
     chord_open = chord_add = chord_count = chord_get = chord_close = refuse
     group_put = group_get = group_forget = refuse
+
+
+class Uncounting:
+    """A store that keeps groups, but counts no members of chords: for these a message looks again and again."""
+
+    joins = True
+    polls_chords = True
+
+    def refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raise Unsupported, which says what to do instead."""
+        raise Unsupported(
+            f"{type(self).__name__} counts no members of chords, so none can be added to one that runs: set "
+            "result_backend to redis:// or sqlite://, or return the new task's work from the member itself")
+
+    chord_open = chord_add = chord_count = chord_get = chord_close = refuse

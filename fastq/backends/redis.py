@@ -56,6 +56,7 @@ class RedisStore:
     """
 
     joins = True
+    polls_chords = False
 
     def __init__(self, url: str, options: StoreOptions) -> None:
         self._options = options

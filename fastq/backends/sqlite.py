@@ -53,6 +53,7 @@ class SqliteStore:
     """
 
     joins = True
+    polls_chords = False
 
     def __init__(self, file: SqliteFile) -> None:
         self._file = file

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from fastq.canvas import joining
+from fastq.canvas import joining, polling
 from fastq.canvas.depth import PARTS, call, cloning, freezing, iterative
 from fastq.canvas.groups import group, header_of, size_of
 from fastq.canvas.plain import link as dict_of
@@ -19,8 +19,6 @@ from fastq.wire.chord import plan as plan_of
 
 Sig = Signature[Any]
 _DELAY = ("countdown", "eta")
-# What apply_async takes for chord_unlock, of stores that cannot count.
-_UNLOCK = ("interval", "max_retries", "eager")
 
 
 @Signature.register_type()
@@ -118,7 +116,7 @@ class chord(Signature[Any]):
         made = chord(header, body, app=app or self._app)
         if isinstance(header, group):
             made.tasks = header
-        told = {name: value for name, value in {**self.options, **options}.items() if name not in _UNLOCK}
+        told = {**self.options, **options}
         kwargs = told.pop("kwargs", None)
         return made.app.send_workflow(made, partial_args, kwargs, told)
 
@@ -128,7 +126,8 @@ class chord(Signature[Any]):
         app = plan.app
         body = self._body(kwargs)
         own, header = self.options, self.header()
-        told = {name: value for name, value in self._merge(options=options)[2].items() if name not in _UNLOCK}
+        told = self._merge(options=options)[2]
+        looking = {name: told.pop(name) for name in polling.OPTIONS if name in told}
         body = _linked(body.clone(), told.pop("link", None), told.pop("link_error", None))
         delay = {name: told.pop(name) for name in _DELAY if told.get(name) is not None}
         told.pop("task_id", None)
@@ -146,14 +145,18 @@ class chord(Signature[Any]):
         app.ensure_chords()
         going = {name: value for name, value in told.items() if name not in ("chain", "chord", "group_id",
                                                                              "group_index")}
+        polls = app.backend.polls_chords
         carried, kept = dict_of(body), b""
-        if not plan.inline:
+        if not (plan.inline or polls):
             kept = plan_of(group_id, carried, serializer=told.get("serializer") or app.conf.task_serializer)
             carried = pointer(result.id)
         going.update(delay, task_id=group_id, chord=carried)
-        at = len(plan.opens)
+        opened, sent = len(plan.opens), len(plan.calls)
         joined = yield call(header, "planned", plan, args, kwargs, going)
-        plan.opens.insert(at, opening(group_id, size_of(header), joined, kept))
+        if polls:
+            plan.calls.insert(sent, polling.unlocking(plan, joined, body, {**going, **looking}))
+        else:
+            plan.opens.insert(opened, opening(group_id, size_of(header), joined, kept))
         _first_of(result).parent = joined
         return result
 

@@ -255,6 +255,8 @@ class Trace:
     def _result(self, task: Any, request: Request, outcome: Outcome, value: Any, traceback: str | None,
                 is_ignored: bool) -> bytes:
         fate = FATES[outcome]
+        if is_ignored and request.chord and self._codec is not None and self._app.backend.polls_chords:
+            is_ignored = False      # where nobody counts, the chord looks for it
         if self._codec is None or request.id is None or (
                 is_ignored and not (fate.keep is Keep.ERROR and task.traits.store_errors_even_if_ignored)):
             return b""

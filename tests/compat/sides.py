@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import kombu
 import kombu.pools
 
+from tests import folder_store
 from tests.compat.tasks import furnish
 from tests.deadline import wait_until
 
@@ -44,6 +45,8 @@ class Side(NamedTuple):
         backend = "rpc://" if url.startswith("amqp") else url
         made = getattr(import_module(self.module), self.attribute)("compat", broker=url, backend=backend,
                                                                   set_as_current=False)
+        if str(settings.get("result_backend")).startswith("file://"):
+            folder_store.use()      # Celery has one of its own
         everybody = settings.pop("compat_broadcast", None)
         made.conf.update({**SETTINGS, **settings})
         if everybody:
@@ -86,8 +89,9 @@ class Client:
         """Close what Celery's app.close() leaves to the garbage collector."""
         kombu.pools.reset()     # what remote control sent over: one pool for all apps of a process
         backend = self.app.backend
-        if getattr(backend.result_consumer, "_connection", None) or getattr(backend.result_consumer, "_pubsub", None):
-            backend.result_consumer.stop()
+        consumer = getattr(backend, "result_consumer", None)    # files have none
+        if getattr(consumer, "_connection", None) or getattr(consumer, "_pubsub", None):
+            consumer.stop()
         if hasattr(backend, "client"):
             backend.client.close()
             backend.client.connection_pool.disconnect()
