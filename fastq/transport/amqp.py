@@ -312,6 +312,9 @@ class AmqpTransport:
         """Whether all is confirmed that was published."""
         return not self._publisher.pending
 
+    is_doubtful = False
+    """There are no leases."""
+
     @property
     def is_choked(self) -> bool:
         """Whether the broker blocks publishers, as far as is known; while it does, only a shutdown gives back."""

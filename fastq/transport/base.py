@@ -47,6 +47,10 @@ class Transport(Protocol):
         """Whether the broker takes no messages for now: what is given back would count as left by one who died."""
 
     @property
+    def is_doubtful(self) -> bool:
+        """Whether the lease may be over, and what is held be others' by now; `keep` finds out."""
+
+    @property
     def has_settled(self) -> bool:
         """Whether the broker has done all that the turns so far said, as far as is known."""
 

@@ -109,6 +109,7 @@ class RedisTransport:
         limit = self._options.death_limit
         is_kept = lease_s >= HOUR_S
         lease_s = self._options.kept_lease_s if is_kept else lease_s
+        leased_until = time.monotonic() + lease_s
         try:
             redis_lease.begin(link, lanes, lease_s)
         except BaseException:
@@ -118,6 +119,7 @@ class RedisTransport:
         self._desk = Desk(link, lanes, packer, self._connect, self._poller, wait_s=max(0.05, min(10.0, lease_s / 3)),
                           death_limit=limit, number=self._number, tag_bits=self.tag_bits,
                           reconnects=self._options.reconnects)
+        self._desk.leased_until = leased_until
         told = self._options
         restorer = Restorer(self._keys, self._keys.of_celery(told.unacked_key),
                             self._keys.of_celery(told.unacked_index_key), told.visibility_timeout)
@@ -162,6 +164,11 @@ class RedisTransport:
             self._desk.give_back_stuck()
             self._lease.look()
         return self._lease.due_at
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether no renewal is known that still holds: this worker was stopped, or the server did not answer."""
+        return self._desk is not None and time.monotonic() >= self._desk.leased_until
 
     def fileno(self) -> int:
         """A descriptor that is readable when there may be work."""

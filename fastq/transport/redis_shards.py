@@ -155,6 +155,11 @@ class ShardedTransport:
         """Whether all turns of all queues are answered."""
         return all(member.has_settled for member in self._attached.values())
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the lease of any queue may be over."""
+        return any(member.is_doubtful for member in self._attached.values())
+
     def turn(self, endings: Endings, credit: int) -> Deliveries:
         """Hand over what ended, and take what has come, queue by queue.
 

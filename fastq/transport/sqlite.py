@@ -96,6 +96,8 @@ class SqliteTransport:
         self._lanes_query = ""
         self._interest = 0
         self._lease_ms = 0
+        self._leased_until = 0.0
+        """By the monotonic clock."""
         self._sleeper: Sleeper | None = None
         self._trial: int | None = None
         self._turns = 0
@@ -145,6 +147,7 @@ class SqliteTransport:
         self._interest = interest_of(self._queues)
         self._lanes_query = sqlite_claim.lanes_query(self._queues)
         self._lease_ms = int(lease_s * 1000)
+        self._leased_until = time.monotonic() + lease_s
         with self._file.transaction() as conn:
             arrivals = Arrivals(conn, self._lanes)
             sqlite_lease.reap(conn, self._file.bell(), arrivals, self._death_limit, None)
@@ -244,6 +247,11 @@ class SqliteTransport:
 
     # -- sleep ------------------------------------------------------------------------------------------------
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the lease was not renewed for so long that it may be over."""
+        return self._worker is not None and time.monotonic() >= self._leased_until
+
     def fileno(self) -> int:
         """The descriptor that becomes readable when there may be work."""
         return self._attached()[1].fd
@@ -272,6 +280,7 @@ class SqliteTransport:
             # Newcomers do not see our lock in the new folder: give all back before they count it as a death.
             self._detach()
             self._lose("somebody removed the doorbell folder beside the file")
+        leased_until = time.monotonic() + self._lease_ms / 1000
         with self._file.transaction() as conn:
             arrivals = Arrivals(conn, self._lanes)
             late = sqlite_lease.renew(conn, worker, self._lease_ms)
@@ -280,6 +289,7 @@ class SqliteTransport:
             count = sqlite_lease.reap(conn, self._file.bell(), arrivals, self._death_limit, worker, late)
             sqlite_result.prune(conn, time.time(), PRUNED)
             sqlite_chord.prune(conn, time.time(), PRUNED)
+        self._leased_until = leased_until
         self._arrived(arrivals)
         return count
 

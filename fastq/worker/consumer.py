@@ -103,6 +103,7 @@ class Consumer:
         try:
             if self._store is not None and endings.results:
                 # Stored before the ack: a result may come twice, but is never missing.
+                self._be_sure()
                 self._put(self._store, endings)
             if endings.parts and self._joiner is not None:
                 self._joiner.count(endings)
@@ -129,6 +130,14 @@ class Consumer:
         joined, self._joined = self._joined, []
         if self._joiner is not None:
             self._joiner.close(joined)
+
+    def _be_sure(self) -> None:
+        """Find out whether what ended is still ours, before a store is told that knows nothing of leases."""
+        if self._transport.is_doubtful:
+            self._transport.keep()
+            if self._transport.is_doubtful:
+                raise TransportError("the broker has not renewed the lease of this worker yet: others may have what it "
+                                     "held, so no result is stored")
 
     @staticmethod
     def _put(store: ResultStore, endings: Endings) -> None:

@@ -11,6 +11,7 @@ import pytest
 from fastq.exceptions import LeaseLost
 from tests.conformance.broker import Broker, bodies
 from tests.conformance.engine import leased, pushing
+from tests.deadline import wait_until
 
 Open = Callable[..., Broker]
 
@@ -53,6 +54,15 @@ def test_keeping_tells_a_worker_that_it_lost_its_lease(open_broker: Open) -> Non
     eventually_kept(lively)
     with pytest.raises(LeaseLost):
         silent.transport.keep()
+
+
+@leased
+def test_a_lease_that_may_be_over_is_in_doubt_until_it_is_renewed(open_broker: Open) -> None:
+    silent = open_broker()
+    silent.attach("q", lease_s=0.5)
+    wait_until(lambda: silent.transport.is_doubtful)
+    # Nobody has noticed: it goes on.
+    wait_until(lambda: (silent.transport.keep(), not silent.transport.is_doubtful)[1])
 
 
 @leased

@@ -151,20 +151,23 @@ class Host:
 
 
 class Database:
-    """A database of *server*, reached through ``proxy`` if it is to misbehave; results are in it too."""
+    """A database of *server*, reached through ``proxy`` if it is to misbehave; results are in it too, or in a file
+    *store*.
+    """
 
     name = "redis"
     is_atomic = True
 
-    def __init__(self, server: Redis, *, is_proxied: bool = False) -> None:
+    def __init__(self, server: Redis, *, is_proxied: bool = False, store: Path | None = None) -> None:
         self.server = server
+        self._store = store
         self._straight = server.place()
         self.proxy = Proxy(server.port) if is_proxied else None
         self.url = self.proxy.url(self._straight) if self.proxy else self._straight
         self._is_closed = False
 
     def settings(self) -> dict[str, Any]:
-        return {"result_backend": self.url}
+        return {"result_backend": f"sqlite:///{self._store}" if self._store else self.url}
 
     def is_empty(self) -> bool:
         """Ask the keys themselves: what waits in the lists of kombu, is in hand, in flight, or to come."""
@@ -180,7 +183,7 @@ class Database:
             remains = take_out(looker, self.is_empty)
         finally:
             looker.close()
-        remains.results = self._results()
+        remains.results = results_in(self._store) if self._store else self._results()
         return remains
 
     def _results(self) -> Counter[str]:

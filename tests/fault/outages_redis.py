@@ -16,7 +16,15 @@ from tests.fault.crew import Crew
 from tests.fault.engines import Database
 from tests.fault.history import CONFIRM
 from tests.fault.outages import Blow, behave, cut, go_silent, outage, strike
-from tests.fault.rounds import ROUNDS, Round, all_of, kill_children, kill_producers, kill_supervisors
+from tests.fault.rounds import (
+    ROUNDS,
+    Round,
+    all_of,
+    kill_children,
+    kill_producers,
+    kill_supervisors,
+    stop_supervisors,
+)
 from tests.servers.proxy import Manner
 
 TASKS = 2000
@@ -109,6 +117,7 @@ OUTAGES = (
     outage("split", behave(Manner(piece=50)), is_proxied=True, tasks=600, may_duplicate=False),
     Round("kills and cuts", all_of(kill_children(4), kill_supervisors(2), kill_producers(2), strike(3, cut)),
           workers=2, is_proxied=True, least_deaths=4, least_cuts=3),
+    Round("stop of a whole worker, the store apart", stop_supervisors(2, whole=True), workers=2, is_apart=True),
 )
 
 ON_REDIS = tuple(replace(round_, name=f"redis: {round_.name}", on_redis=True, tasks=min(round_.tasks, TASKS),

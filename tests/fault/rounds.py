@@ -48,6 +48,8 @@ class Round:
     """Of RabbitMQ; without, the round is on SQLite, or on Redis."""
     on_redis: bool = False
     is_proxied: bool = False
+    is_apart: bool = False
+    """Results are stored elsewhere, before the acks; on Redis."""
     heartbeat_s: float = 10.0
     pool: str = "prefork"
 
@@ -65,7 +67,7 @@ class Outcome:
 def engine_of(round_: Round, folder: Path, server: RabbitMQ | Redis | None) -> Engine:
     """Make what carries the messages of a round."""
     if isinstance(server, Redis):
-        return Database(server, is_proxied=round_.is_proxied)
+        return Database(server, is_proxied=round_.is_proxied, store=folder / "results.db" if round_.is_apart else None)
     if not round_.queue_type:
         return File(folder)
     assert server is not None

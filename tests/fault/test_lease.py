@@ -30,11 +30,14 @@ def early(name):
 """
 
 
-@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.redis)])
+@pytest.fixture(params=["sqlite", "sqlite, store apart", pytest.param("redis", marks=pytest.mark.redis),
+                        pytest.param("redis, store apart", marks=pytest.mark.redis)])
 def make(request: pytest.FixtureRequest, make_project: Make, tmp_path: Path) -> Make:
-    """Make a project on a broker with leases, which has the results as well."""
-    url = f"sqlite:///{tmp_path}/tasks.db" if request.param == "sqlite" else request.getfixturevalue("redis_url")
-    return partial(make_project, broker_read_url=url, broker_write_url=url, result_backend=url)
+    """Make a project on a broker with leases, which has the results as well, or has not."""
+    broker, _, apart = request.param.partition(", ")
+    url = f"sqlite:///{tmp_path}/tasks.db" if broker == "sqlite" else request.getfixturevalue("redis_url")
+    store = f"sqlite:///{tmp_path}/results.db" if apart else url
+    return partial(make_project, broker_read_url=url, broker_write_url=url, result_backend=store)
 
 
 def take_over(project: Project) -> None:
@@ -83,6 +86,37 @@ def test_a_zombie_stores_no_result_for_what_others_hold(make: Make) -> None:
     project.wait_for(project.is_idle)
     assert project.app.AsyncResult(result.id).get(timeout=5) == runner
     assert [line.split()[0] for line in project.notes] == ["late", "late"]
+    assert [worker.stop() for worker in (zombie, second)] == [0, 0]
+
+
+@pytest.mark.redis
+def test_a_zombie_asks_the_broker_before_it_stores_elsewhere(make_project: Make, redis_url: str,
+                                                             tmp_path: Path) -> None:
+    """A solo worker goes straight from its task to the store: there is no beat on which it would hear of its end."""
+    project = make_project("""
+@app.task
+def twice():
+    first = not os.path.exists("gate")
+    note("twice", os.getpid())
+    wait_for("gate" if first else "second gate")
+    if first:
+        raise ValueError("the zombie's")
+    return "the other's"
+""", broker_lease=0.3, broker_url=redis_url, result_backend=f"sqlite:///{tmp_path}/results.db")
+    result = project.tasks.twice.delay()
+    zombie = project.start(pool="solo")
+    project.wait_for(lambda: len(project.notes) == 1)
+    zombie.send(signal.SIGSTOP)
+    project.allow("gate")
+    take_over(project)
+    second = project.start()
+    project.wait_for(lambda: len(project.notes) == 2)
+    zombie.send(signal.SIGCONT)
+    project.wait_for(lambda: "silent for longer than its lease" in zombie.said())
+    assert result.state == "PENDING"
+    project.allow("second gate")
+    assert result.get(timeout=10) == "the other's"
+    project.wait_for(project.is_idle)
     assert [worker.stop() for worker in (zombie, second)] == [0, 0]
 
 

@@ -19,8 +19,9 @@ pytestmark = pytest.mark.redis
 TASKS = 1000
 LEASE_S = 1.0
 NAMES = (
-    "kill -9 of everybody", "kill -9 with two workers", "stop of a whole worker", "cold shutdowns (INT, INT)",
-    "kill -9 of the server", "all connections closed, two workers", "a full server", "scripts forgotten", "half-open",
+    "kill -9 of everybody", "kill -9 with two workers", "stop of a supervisor", "stop of a whole worker",
+    "stop of a whole worker, the store apart", "cold shutdowns (INT, INT)", "kill -9 of the server",
+    "all connections closed, two workers", "a full server", "scripts forgotten", "half-open", "slow", "split",
     "kills and cuts",
 )
 PLAYED = [replace(round_, tasks=min(round_.tasks, TASKS), lease_s=LEASE_S) for name in NAMES for round_ in ON_REDIS

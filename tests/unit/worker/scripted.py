@@ -71,7 +71,7 @@ class Broker:
 
     # -- what a worker sees
 
-    is_choked = False
+    is_choked = is_doubtful = False
 
     def _step(self) -> None:
         time.sleep(0.001)       # and no faster than this
