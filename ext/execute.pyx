@@ -44,6 +44,7 @@ cdef enum:                      # traits of a task, from child.py
     TRAIT_PLAIN = 1             # nothing happens around the call: no hooks, signals, tracking
     TRAIT_STORES = 2            # results are kept unless a header says otherwise
     TRAIT_FAST_RESULT = 4       # the success document is made by encode_success
+    TRAIT_ASKS = 8              # where it has killed somebody, it may have succeeded all the same
 
 cdef str KEY_CALLBACKS = "callbacks"
 cdef str KEY_CHAIN = "chain"
@@ -391,6 +392,11 @@ cdef class Executor:
             slot.effects_n = 0      # why it was, until now
             self.finish(parts)
             return False
+        if slot.deaths and self.traits[slot.task] & TRAIT_ASKS:
+            parts = self.slow.again(self, slot.task)
+            if parts is not None:
+                self.finish(parts)
+                return False
         if slot.flags & SLOT_JSON and not slot.flags & SLOT_SPILLED:
             n = slot.content_n - slot.body_at
             if memmem(body, n, b'"__type__"', 10) == NULL:

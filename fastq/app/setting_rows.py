@@ -25,7 +25,6 @@ NO_RETRY = ("a worker tries until a result is stored; who reads waits for a stor
 NO_SIGNING = "fastq does not sign messages"
 NO_STORE = "fastq has no result store that it belongs to"
 MAILBOX = "the queues of remote control are always exclusive, and expire as Celery's do by default"
-NOT_YET = "fastq does not do this yet"
 OWN_PARTS = "the parts of a worker cannot be exchanged"
 
 
@@ -362,7 +361,9 @@ CELERY_ROWS = (
     Setting("worker_consumer", "CELERYD_CONSUMER", "string", "celery.worker.consumer:Consumer", takes="string class",
             idle=OWN_PARTS),
     Setting("worker_deduplicate_successful_tasks", "CELERYD_DEDUPLICATE_SUCCESSFUL_TASKS", "bool", False,
-            idle=NOT_YET),
+            doc="Ask the result store before a late task runs whose message has cost a worker or child before, and do "
+                "not run one that has succeeded; its links are sent again. For results that are kept elsewhere than "
+                "messages: kept with them, they leave in one step with the ack. Not with rpc://, which keeps none."),
     Setting("worker_detect_quorum_queues", "CELERYD_DETECT_QUORUM_QUEUES", "bool", True,
             idle="limits are always for each consumer, as quorum queues want"),
     Setting("worker_direct", "CELERY_WORKER_DIRECT", "bool", False,

@@ -35,7 +35,7 @@ from fastq.worker.trace import Trace
 
 logger = logging.getLogger("celery.pool")
 
-PLAIN, STORES, FAST_RESULT = 1, 2, 4
+PLAIN, STORES, FAST_RESULT, ASKS = 1, 2, 4, 8
 """Traits of a task in the compiled loop; the same numbers stand in ext/execute.pyx."""
 
 # The supervisor decides when a child ends. These reach the whole process group, or cgroup, so a
@@ -82,10 +82,11 @@ def make_executor(spec: ChildSpec, head: int, *, is_trial: bool = False) -> Exec
     trace = Trace(spec.app, spec.tasks, hostname=spec.hostname, codec=spec.codec, accept=spec.accept,
                   spill=spec.spill, store_now=spec.store_now)
     trace.tells_success = logs_tasks(spec.app, "celery.app.trace")
+    asks = bool(spec.app.conf.worker_deduplicate_successful_tasks) and spec.app.result_url not in (None, "rpc://")
     return Executor(
         spec.ring, child=head, hostname=spec.hostname,
-        entries=[(task, call_of(task, spec.kind), traits_of(task, spec.codec, trace.tells_success))
-                 for task in spec.tasks],
+        entries=[(task, call_of(task, spec.kind), traits_of(task, spec.codec, trace.tells_success)
+                  | (ASKS if asks and task.traits.acks_late else 0)) for task in spec.tasks],
         decode=msgspec.json.Decoder().decode, slow=trace,
         encode_success=spec.codec.encode_success if spec.codec else None,
         wake_fd=spec.wake_fd, sleep_fd=spec.sleep_fds[head] if spec.sleep_fds else -1,

@@ -26,6 +26,7 @@ from fastq.backends.meta import MetaCodec
 from fastq.canvas.signature import Signature
 from fastq.einfo import ExceptionInfo, format_exception
 from fastq.exceptions import (
+    BackendError,
     ContentDisallowed,
     DecodeError,
     FastqError,
@@ -104,6 +105,38 @@ class Trace:
         effects = self._result(task, request, outcome, error, None, _is_ignored(task, request))
         effects += self._doom(request, outcome, error, None, is_read=False)
         return outcome, effects + pack_reason(f"{outcome.name.lower()}: {error}")
+
+    def again(self, run: Executor, row: int) -> Finished | None:
+        """Return how a run ends that comes again although its task has succeeded; None for one that is to begin.
+
+        Its result is stored before the message is acked, and what follows may be lost in between: that is sent again.
+        """
+        task, task_id = self._tasks[row], run.task_id
+        assert self._codec is not None
+        try:
+            raw = self._app.backend.get([task_id]).get(task_id)
+            meta = {} if raw is None else self._codec.decode(raw)
+        except (BackendError, ContentDisallowed, WireError) as error:
+            logger.warning("Task %s[%s] runs again, as nobody knows whether it has succeeded: %s", task.name, task_id,
+                           error)
+            return None
+        if meta.get("status") != states.SUCCESS:
+            return None
+        logger.info("Task %s[%s] has succeeded before: not run again", task.name, task_id)
+        opened = self.open(run, row)
+        if len(opened) != 3:
+            return opened
+        request = self.make_request(run.content, task_id, run.queue, self._hostname, run.deaths, *opened, math.nan,
+                                    math.nan)
+        token = current.push(task, request)
+        try:
+            effects = b""
+            if request.callbacks or request.chain:
+                effects = b"".join(map(pack_message, links.messages(self._app, request, meta["result"])[0]))
+            return Outcome.RETURNED, effects + (self._part(request, states.SUCCESS, meta["result"])
+                                                if request.chord else b"")
+        finally:
+            current.pop(token)
 
     def before(self, run: Executor, row: int) -> None:
         """Do what comes before the call for tasks that have something there."""
