@@ -38,6 +38,7 @@ cdef enum:
     BACK_CHILD = 0xFFFF         # the supervisor, when it takes un-started work back
     # Its last holder vanished, and nobody has counted that yet: the flag in the deaths of a row (types.UNCOUNTED).
     UNCOUNTED_BIT = ROW_REDELIVERED_BIT
+    HELD_BIT = 30               # in the header of deaths, types.HELD: whoever gets it takes it for uncounted
 
 cdef enum:
     BAD_HEADERS = SCAN_BAD_TIMELIMIT | SCAN_BAD_RETRIES | SCAN_BAD_ETA | SCAN_BAD_EXPIRES | SCAN_BAD_OTHER
@@ -420,6 +421,8 @@ cdef class Ring:
             return ODD_MALFORMED
         if packed:
             deaths[0] |= scan.deaths
+        if deaths[0] >> HELD_BIT & 1:
+            deaths[0] = deaths[0] & ~(<uint32_t>1 << HELD_BIT) | <uint32_t>1 << UNCOUNTED_BIT
         if scan.flags & SCAN_V1 or scan.id.p == NULL or scan.task.p == NULL:
             return ODD_NO_TASK
         task = self.find_task(scan.task)
@@ -807,6 +810,17 @@ cdef class Ring:
             slot = ring_slot(self.ring, i)
             if is_begun(slot) and not slot.flags & SLOT_EARLY:
                 found.append((slot.tag, self.content_of(slot)))
+        return found
+
+    def begun(self) -> list:
+        """(tag, queue, deaths, content) of each delivery that `unsettled` tells of."""
+        cdef uint32_t i
+        cdef Slot* slot
+        cdef list found = []
+        for i in range(self.ring.slots):
+            slot = ring_slot(self.ring, i)
+            if is_begun(slot) and not slot.flags & SLOT_EARLY:
+                found.append((slot.tag, *self.row_of(slot)))
         return found
 
     def freed(self, runs) -> list:

@@ -28,6 +28,8 @@ class Message(NamedTuple):
 
 UNCOUNTED = 1 << 31
 """Flag in the deaths of a delivery: its last holder vanished, and nobody has counted that yet."""
+HELD = 1 << 30
+"""In the header that counts deaths: a copy for its holder alone, so whoever else gets it takes it for `UNCOUNTED`."""
 
 
 class Delivery(NamedTuple):
@@ -111,16 +113,19 @@ class DeadLetter(NamedTuple):
 class Endings:
     """How deliveries leave the worker, and what leaves with them, all in one step of the transport.
 
-    ``ack`` and ``back`` hold inclusive runs ``(first_tag, last_tag)`` of consecutive tags that this
-    worker holds. ``lost`` goes back with one more death counted. ``later`` holds (tag, Unix seconds) of what is
-    to come again when it is due: only for transports that can do that (`Caps.defers`). ``rows`` holds (queue, deaths,
-    content) by tag, of what does not end in an ack: for transports that keep no content. ``parts`` and ``joined``
-    (ids of chords whose bodies are among what leaves) are for the result store; transports do not look at them.
+    ``ack`` and ``back`` hold inclusive runs ``(first_tag, last_tag)`` of consecutive tags that this worker holds.
+    ``lost`` goes back with one more death counted. ``anew`` are tags held for so long that the broker should deliver
+    them anew: only for transports that ask for that (`Caps.hold_s`), which leave in the list what they cannot serve
+    so. ``later`` holds (tag, Unix seconds) of what is to come again when it is due: only for transports that can do
+    that (`Caps.defers`). ``rows`` holds (queue, deaths, content) by tag, of what does not end in an ack: for
+    transports that keep no content. ``parts`` and ``joined`` (ids of chords whose bodies are among what leaves) are
+    for the result store; transports do not look at them.
     """
 
     ack: list[tuple[int, int]] = field(default_factory=list)
     back: list[tuple[int, int]] = field(default_factory=list)
     lost: list[int] = field(default_factory=list)
+    anew: list[int] = field(default_factory=list)
     dead: list[tuple[int, str]] = field(default_factory=list)
     later: list[tuple[int, float]] = field(default_factory=list)
     publish: list[Message] = field(default_factory=list)
@@ -130,8 +135,8 @@ class Endings:
     rows: dict[int, tuple[str, int, bytes]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.ack or self.back or self.lost or self.dead or self.later or self.publish or self.results
-                    or self.parts or self.joined)
+        return bool(self.ack or self.back or self.lost or self.anew or self.dead or self.later or self.publish
+                    or self.results or self.parts or self.joined)
 
 
 Rows = Sequence[tuple[int, int, bytes]]

@@ -13,6 +13,8 @@
 from __future__ import annotations
 
 import atexit
+import logging
+import math
 import os
 import selectors
 import time
@@ -20,11 +22,12 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from uuid import uuid4
 
 from fastq.amqp.brokers import Brokers
 from fastq.amqp.link import Link
 from fastq.amqp.target import Target, mask, parse_many
-from fastq.exceptions import ConnectionLost, OperationalError, TransportError
+from fastq.exceptions import BrokerRefused, ConnectionLost, OperationalError, TransportError
 from fastq.transport import amqp_stat
 from fastq.transport.amqp_consume import Consumer, Runs
 from fastq.transport.amqp_guard import Guard
@@ -33,9 +36,12 @@ from fastq.transport.amqp_options import AmqpOptions
 from fastq.transport.amqp_publish import Publisher
 from fastq.transport.amqp_route import Routes
 from fastq.transport.amqp_side import SideChannel
+from fastq.transport.amqp_stand_in import stand_in, stand_in_queue
 from fastq.transport.amqp_trial import Trials
 from fastq.transport.base import Caps
 from fastq.types import DeadLetter, Deliveries, Endings, Message, QueueStat
+
+logger = logging.getLogger("fastq.transport.amqp")
 
 EPOCH_BITS = 48
 """Delivery tags start anew with every channel; above these bits stands how often this transport attached."""
@@ -68,8 +74,12 @@ class AmqpTransport:
         self._brokers = Brokers(targets, options.connect_timeout_s, options.failover, options.login_method,
                                 options.client_properties)
         self._options = options
+        self.caps = self.caps._replace(hold_s=options.hold_s or math.inf)
+        self._holder = uuid4().hex[:12]
         self._routes = Routes(options)
         self._queues: Sequence[str] = ()
+        self._unheld: set[str] = set()
+        """Queues whose long-held deliveries the broker lets nobody copy."""
         self._heartbeat_s = 0.0
         self._epoch = 0
         self._closed = False
@@ -207,7 +217,7 @@ class AmqpTransport:
 
     def _is_plain(self, consumer: Consumer, endings: Endings) -> bool:
         """Whether all there is to do are acks that wait for nothing: then no confirm can be on its way either."""
-        return not (endings.back or endings.lost or endings.dead or endings.publish or endings.results
+        return not (endings.back or endings.lost or endings.anew or endings.dead or endings.publish or endings.results
                     or consumer.is_gated or self._trials.is_sending or self._publisher.pending)
 
     def _ask(self, consumer: Consumer, credit: int) -> None:
@@ -230,10 +240,12 @@ class AmqpTransport:
         found += others
         if credit > 0:
             self._left = credit - sum(len(rows) for _, rows in found)
-        return found
+        return found + consumer.take_stand_ins()
 
     def _settle(self, consumer: Consumer, endings: Endings) -> None:
         """Give every ending to the broker, and remove it from *endings*, so that nothing is done twice."""
+        if endings.anew:
+            self._renew(consumer, endings)
         acks, gate = self._leaving.offer(consumer, endings)
         if endings.back:
             back, gate = self._give_back(consumer, endings, gate)
@@ -249,6 +261,35 @@ class AmqpTransport:
         for over in (endings.ack, endings.back, endings.lost, endings.dead, endings.publish, endings.results,
                      endings.rows):
             over.clear()
+
+    def _renew(self, consumer: Consumer, endings: Endings) -> None:
+        """Have copies take the place of *endings.anew*, and leave there those of which there can be none now."""
+        kept: list[int] = []
+        for tag in endings.anew:
+            queue, deaths, content = endings.rows[tag]
+            name = None if self.is_choked else self._followed(consumer, queue)
+            if name is None:
+                kept.append(tag)
+                continue
+            endings.publish.append(stand_in(name, deaths, content))
+            endings.ack.append((tag, tag))
+        endings.anew[:] = kept
+
+    def _followed(self, consumer: Consumer, queue: str) -> str | None:
+        """Return the queue for copies of messages of *queue*, which *consumer* follows; None when there is none."""
+        assert self._side is not None
+        name = stand_in_queue(self._holder, queue)
+        if name is None or queue in self._unheld:
+            return None
+        try:
+            self._routes.declare(self._side, name, "")
+        except BrokerRefused as error:
+            logger.warning("%s; the broker will give tasks of queue %r that run for longer than its consumer_timeout "
+                           "to others", error, queue)
+            self._unheld.add(queue)
+            return None
+        consumer.follow(name, queue)
+        return name
 
     def _give_back(self, consumer: Consumer, endings: Endings, gate: int = 0) -> tuple[Runs, int]:
         """Put back *endings.back*, and with it all that nobody took yet."""
@@ -284,9 +325,9 @@ class AmqpTransport:
         return min(known) if known else None
 
     def keep(self) -> int:
-        """Send heartbeats, look for trials, and give back what came and found no room for long; returns 0.
+        """Send heartbeats, look for trials, and give back what came and found no room for long.
 
-        What dead workers held comes back by itself.
+        What dead workers held comes back by itself. Returns whether something came that needs no room.
         """
         consumer = self._attached()
         assert self._side is not None
@@ -302,7 +343,7 @@ class AmqpTransport:
             self._lose()
             raise
         self.arm()
-        return 0
+        return int(consumer.has_stand_ins)
 
     def _is_stuck(self, consumer: Consumer) -> bool:
         return bool(consumer.gathered or self._trials.has_come) and time.monotonic() - consumer.taken_at >= STUCK_S

@@ -37,8 +37,10 @@ Runs = list[tuple[int, int]]
 class Lane:
     """The consumers of one queue: together they have the window that is wanted, and their deliveries gather as one."""
 
-    def __init__(self, queue: str) -> None:
+    def __init__(self, queue: str, home: str = "") -> None:
         self.queue = queue
+        self.home = home or queue
+        """Whose messages they are."""
         self.number = -1
         """Where the decoder gathers the deliveries."""
         self.wanted = self.window = 0
@@ -78,6 +80,10 @@ class Consumer:
         link.handlers[self._channel] = self._on_event
         self.held = amqp.Held(self._channel, base)
         self._lanes = [Lane(queue) for queue in queues]
+        self._stand_ins: dict[str, Lane] = {}
+        """Of queues from which this consumer alone gets what it put there, beside all windows; see `follow`."""
+        self._stood: list[int] = []
+        """Tags of deliveries from there."""
         self._first = 0
         self._made = 0
         self._gates: deque[tuple[int, Runs, float]] = deque()
@@ -124,6 +130,12 @@ class Consumer:
         """Whether nothing is under way: the broker has pushed all that it may, or has had nothing for a while."""
         window = sum(lane.window for lane in self._lanes)
         return len(self.held) + self.gathered >= window or time.monotonic() - self._came_at >= STILL_S
+
+    def follow(self, queue: str, home: str) -> None:
+        """Take all that comes in *queue*, as if it came from queue *home*; once more does nothing."""
+        if queue not in self._stand_ins:
+            lane = self._stand_ins[queue] = Lane(queue, home)
+            self._consume(lane, MOST)
 
     def pause(self) -> None:
         """Ask for nothing more, until the next `resize`."""
@@ -186,7 +198,7 @@ class Consumer:
             raise ConnectionLost(f"RabbitMQ at {self.link.where} {_why_closed(args[0], args[1])}")
 
     def _cancelled(self, tag: str) -> None:
-        for lane in self._lanes:
+        for lane in (*self._lanes, *self._stand_ins.values()):
             if tag in lane.taps:
                 # Whoever attaches again declares it again.
                 raise ConnectionLost(f"queue {lane.queue!r} was deleted on RabbitMQ at {self.link.where}")
@@ -225,12 +237,25 @@ class Consumer:
                 left -= self._take_from(lane, left, found)
         return found
 
+    @property
+    def has_stand_ins(self) -> bool:
+        """Whether there is something for `take_stand_ins`."""
+        return any(self.link.decoder.gathered(lane.number) for lane in self._stand_ins.values())
+
+    def take_stand_ins(self) -> Deliveries:
+        """Take all that came from queues that are followed: they stand in for what is in hand, so they need no room."""
+        found: Deliveries = []
+        for lane in self._stand_ins.values():
+            if self._take_from(lane, MOST, found):
+                self._stood += [row[0] for row in found[-1][1]]
+        return found
+
     def _take_from(self, lane: Lane, most: int, found: Deliveries) -> int:
         if most <= 0 or lane.number < 0 or not self.link.decoder.gathered(lane.number):
             return 0
         rows = self.link.decoder.take(lane.number, most)
         self.held.add_rows(rows)
-        found.append((lane.queue, rows))
+        found.append((lane.home, rows))
         self.taken_at = time.monotonic()
         return len(rows)
 
@@ -246,8 +271,10 @@ class Consumer:
 
     @property
     def in_hand(self) -> int:
-        """Deliveries that were taken and have not ended."""
-        return len(self.held) - self._at_gates
+        """Deliveries that were taken by windows and have not ended."""
+        if self._stood:
+            self._stood = [tag for tag in self._stood if self.holds(tag)]
+        return len(self.held) - self._at_gates - len(self._stood)
 
     def holds(self, tag: int) -> bool:
         """Whether a delivery was taken and has not ended."""

@@ -38,6 +38,8 @@ class AmqpOptions(NamedTuple):
     ``children`` is how many tasks the worker runs at a time. ``queue_of`` tells what to declare for a queue's name,
     None for nothing; ``bound_to`` the known queues of an exchange, ``known`` the names of all. ``confirm_publish``
     makes every single publish wait for its confirm. ``publish_timeout_s`` bounds all that a producer waits for.
+    ``hold_s`` is how long a delivery is held before a copy takes its place: at most half of the broker's
+    ``consumer_timeout``; 0: for ever.
     """
 
     death_limit: int = 3
@@ -49,6 +51,7 @@ class AmqpOptions(NamedTuple):
     connect_timeout_s: float = 4.0
     publish_timeout_s: float = 5.0
     confirm_publish: bool = False
+    hold_s: float = 900.0
     failover: str | Callable[[list[Target]], Any] = "round-robin"
     delayed_queue_type: str = "quorum"
     dead_queue_type: str = "classic"
@@ -99,6 +102,7 @@ _READERS: dict[str, Callable[[str, object], object]] = {
     "connect_timeout_s": lambda name, value: number(name, value, 0.1),
     "publish_timeout_s": lambda name, value: number(name, value, 0.1),
     "confirm_publish": _flag,
+    "hold_s": lambda name, value: number(name, value, 0),
     "failover": _strategy,
     "delayed_queue_type": lambda name, value: choice(name, value, ("quorum", "classic")),
     "dead_queue_type": lambda name, value: choice(name, value, ("quorum", "classic")),

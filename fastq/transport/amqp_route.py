@@ -11,6 +11,7 @@ from fastq.transport.amqp_dead import DEAD, DeadLetters, has_own_dlx
 from fastq.transport.amqp_delay import LEVELS_STAND, Delays, is_level
 from fastq.transport.amqp_options import AmqpOptions
 from fastq.transport.amqp_side import SideChannel
+from fastq.transport.amqp_stand_in import home_of, stand_in_entity
 from fastq.transport.amqp_topology import Topology
 from fastq.transport.amqp_trial_queue import has_trials, owner_of, trial_entity
 from fastq.wire.entity import Queue
@@ -88,7 +89,7 @@ class Routes:
             return
         names = [queue] if not exchange else [found.name for found in self._bound_to(exchange)]
         self._topology.declare(side, *names)
-        self.known.update(name for name in names if owner_of(name) is None)
+        self.known.update(name for name in names if owner_of(name) is None and home_of(name) is None)
 
     def prepare(self, side: SideChannel, queues: Sequence[str]) -> None:
         """Declare the queues of a consumer, and open the ways to them for future messages."""
@@ -127,6 +128,8 @@ class Routes:
         return queue not in self._untried and has_trials(queue, self._queue_of(queue))
 
     def _declared(self, name: str) -> Queue | None:
+        if (home := home_of(name)) is not None:
+            return stand_in_entity(name, home, self._queue_of(home), self._dead_queue_type)
         owner = owner_of(name)
         if owner is None:
             return self._queue_of(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -32,6 +33,8 @@ class Caps(NamedTuple):
     future_grain_s: float = 0.0
     """Future messages come out up to so much late; those that say when they are due in a header ``eta``, so much
     early, and whoever gets one holds it for the rest."""
+    hold_s: float = math.inf
+    """A delivery that is held for so long has to be delivered anew: Endings.anew."""
 
 
 class Transport(Protocol):

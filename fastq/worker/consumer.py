@@ -116,6 +116,8 @@ class Consumer:
                 endings.joined = joined
                 raise
             self._is_asking = credit > 0
+            for tag in endings.anew:
+                self._settler.orphans.keep(tag)
             points.reach("settled")
             if joined:
                 self._joined += joined
@@ -219,7 +221,8 @@ class Consumer:
             return 0
         self._progress = (self._observed[0], mono)
         if self.is_ahead:
-            self._transport.keep()
+            if self._transport.keep():
+                self.wake()
             self.is_ahead = False
         self._prefetch.narrow()
         return self._settler.take_back()

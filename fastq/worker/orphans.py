@@ -72,6 +72,19 @@ class Orphans:
         self._running = {tag: identity_of(content) for tag, content in self._ring.unsettled()}
         self._tags = {identity: tag for tag, identity in self._running.items()}
 
+    def expect(self, tag: int, content: bytes) -> bool:
+        """Make an orphan of one run, whose message will be delivered anew; False when it has a twin that is one."""
+        identity = identity_of(content)
+        if identity in self._tags:
+            return False
+        self._running[tag], self._tags[identity] = identity, tag
+        return True
+
+    def keep(self, tag: int) -> None:
+        """Make no orphan of a run after all: its delivery is still good."""
+        identity = self._running.pop(tag)
+        del self._tags[identity]
+
     def finished(self, runs: Sequence[tuple[int, int]]) -> None:
         """Take note of deliveries whose runs ended in an ack, and left nothing of the message behind.
 

@@ -77,7 +77,7 @@ class Settler:
     def give_again(self, endings: Endings) -> None:
         """Keep endings that the broker did not take, for the next turn."""
         newer = self.take()
-        for name in ("ack", "back", "lost", "dead", "later", "publish", "results", "parts", "joined"):
+        for name in ("ack", "back", "lost", "anew", "dead", "later", "publish", "results", "parts", "joined"):
             getattr(endings, name).extend(getattr(newer, name))
         endings.rows.update(newer.rows)
         self.endings = endings
@@ -99,6 +99,14 @@ class Settler:
         self.endings.results += kept.results
         self.endings.parts += kept.parts
         self.endings.joined += kept.joined
+
+    def renew(self, tag: int, queue: str, deaths: int, content: bytes) -> bool:
+        """Have a run's message delivered anew; False when that has to wait."""
+        if not self.orphans.expect(tag, content):
+            return False
+        self.endings.anew.append(tag)
+        self.endings.rows[tag] = queue, deaths, content
+        return True
 
     def condemn(self, child: int, tag: int, why: float | str) -> bool:
         """Remember that *child* is to be killed for what *tag* does; False if it was known already.

@@ -16,7 +16,7 @@ from fastq.einfo import ExceptionInfo
 from fastq.exceptions import Reject, Retry, WireError
 from fastq.request import Request
 from fastq.saferepr import saferepr
-from fastq.types import UNCOUNTED, Rows
+from fastq.types import HELD, UNCOUNTED, Rows
 from fastq.worker.outcome import FATES, Outcome
 
 logger = logging.getLogger("celery.app.trace")
@@ -158,6 +158,8 @@ def tell_refused(sender: Any, outcome: Outcome, message: Received, error: BaseEx
 def tell_received(sender: Any, queue: str, rows: Rows, hostname: str, *, logs: bool) -> None:
     """Send ``task_received`` for each task message of a batch, and with *logs* log it; their bodies stay closed."""
     for _, deaths, content in rows:
+        if deaths & HELD:
+            continue    # it was received before
         try:
             properties, headers, _ = unpack(content)
         except WireError:

@@ -34,6 +34,7 @@ from fastq.worker import child, logs, options
 from fastq.worker.attempts import Attempts
 from fastq.worker.consumer import Consumer
 from fastq.worker.decide import Decider, again
+from fastq.worker.holding import Holding
 from fastq.worker.join import Joiner
 from fastq.worker.loop import Sleeper
 from fastq.worker.panel import Panel
@@ -229,6 +230,7 @@ class Worker:
         self._consumer.logs_received = logs_tasks(self.app, "celery.worker.strategy")
         self._decider.soon.grain_s = self._transport.caps.future_grain_s
         self._settler.tells_content = not self._transport.caps.is_atomic
+        self._holding = Holding(self._ring, self._settler, self._transport.caps.hold_s)
         self._attempts = Attempts(self.options.max_attempts)
 
     def _open_mailbox(self) -> None:
@@ -285,7 +287,7 @@ class Worker:
             self._is_attaching = False
         self._is_cut_off, self._parting_at = False, None
         self._sleeper.hear(self._transport.fileno())
-        self._keep_at = time.monotonic() + lease_s / 3
+        self._keep_at = time.monotonic() + min(lease_s / 3, self._holding.look_s)
         self._lease_s = lease_s
         if self._remote is not None:
             self._remote.attach()
@@ -418,7 +420,7 @@ class Worker:
         if self._remote is not None and now >= self._remote.look_at:
             self._remote.look()
         if now >= self._keep_at:
-            self._keep_at = now + self._lease_s / 3
+            self._keep_at = now + min(self._lease_s / 3, self._holding.look())
             if self._transport.keep():
                 self._consumer.wake()
 

@@ -10,6 +10,8 @@ from fastq.bench.servers import ServerMissing
 from fastq.bench.servers.rabbitmq import RabbitMQ
 from tests.servers import STANDING
 
+IMPATIENT_S = 4
+
 
 @pytest.fixture(scope="session")
 def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
@@ -32,3 +34,15 @@ def amqp_url(rabbitmq: RabbitMQ) -> Iterator[str]:
     url = rabbitmq.vhost()
     yield url
     rabbitmq.reclaim(url)
+
+
+@pytest.fixture
+def impatient(rabbitmq: RabbitMQ) -> Iterator[None]:
+    """Have the broker wait `IMPATIENT_S` for each ack, and look often; on channels opened from now on."""
+    usual = [(name, rabbitmq.eval(f"element(2, application:get_env(rabbit, {name}))"))
+             for name in ("consumer_timeout", "channel_tick_interval")]
+    for name, value in (("consumer_timeout", IMPATIENT_S * 1000), ("channel_tick_interval", 200)):
+        rabbitmq.eval(f"application:set_env(rabbit, {name}, {value})")
+    yield
+    for name, value in usual:
+        rabbitmq.eval(f"application:set_env(rabbit, {name}, {value})")

@@ -16,6 +16,7 @@ from fastq.wire.entity import Queue
 from tests.deadline import wait_until
 
 Open = Callable[..., AmqpTransport]
+OpenAs = Callable[[str, str], AmqpTransport]
 Row = tuple[str, int, int, bytes]
 """Queue, tag, deaths, content."""
 QUORUM = Queue("quorum", queue_arguments={"x-queue-type": "quorum"})

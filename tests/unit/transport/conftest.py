@@ -10,7 +10,7 @@ import pytest
 from fastq.bench.servers.rabbitmq import RabbitMQ
 from fastq.transport import amqp
 from tests.servers.proxy import Proxy
-from tests.unit.transport.amqpkit import Desk
+from tests.unit.transport.amqpkit import Desk, OpenAs
 
 
 @pytest.fixture
@@ -41,18 +41,6 @@ def proxy(rabbitmq: RabbitMQ) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def impatient(rabbitmq: RabbitMQ) -> Iterator[None]:
-    """A broker that waits a second for each ack, and looks often; to channels opened from now on."""
-    usual = [(name, rabbitmq.eval(f"element(2, application:get_env(rabbit, {name}))"))
-             for name in ("consumer_timeout", "channel_tick_interval")]
-    for name, value in (("consumer_timeout", 1000), ("channel_tick_interval", 200)):
-        rabbitmq.eval(f"application:set_env(rabbit, {name}, {value})")
-    yield
-    for name, value in usual:
-        rabbitmq.eval(f"application:set_env(rabbit, {name}, {value})")
-
-
-@pytest.fixture
 def open_amqp(amqp_url: str) -> Iterator[Callable[..., amqp.AmqpTransport]]:
     """Open one more transport, at the broker or at another address; all are closed at the end."""
     opened: list[amqp.AmqpTransport] = []
@@ -64,3 +52,18 @@ def open_amqp(amqp_url: str) -> Iterator[Callable[..., amqp.AmqpTransport]]:
     yield open_one
     for transport in opened:
         transport.close()
+
+
+@pytest.fixture
+def open_as(rabbitmq: RabbitMQ, amqp_url: str, open_amqp: Callable[..., amqp.AmqpTransport]) -> Iterator[OpenAs]:
+    """Open a transport as a user who may configure and read only queues whose names match."""
+    vhost = amqp_url.rpartition("/")[2]
+
+    def open_as(configure: str, read: str) -> amqp.AmqpTransport:
+        rabbitmq.eval('rabbit_auth_backend_internal:add_user(<<"some">>, <<"body">>, <<"test">>)')
+        rabbitmq.eval(f'rabbit_auth_backend_internal:set_permissions(<<"some">>, <<"{vhost}">>, <<"{configure}">>,'
+                      f' <<".*">>, <<"{read}">>, <<"test">>)')
+        return open_amqp(amqp_url.replace("guest:guest", "some:body"))
+
+    yield open_as
+    rabbitmq.eval('rabbit_auth_backend_internal:delete_user(<<"some">>, <<"test">>)')

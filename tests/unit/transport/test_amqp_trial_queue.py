@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from fastq.bench.servers.rabbitmq import RabbitMQ
 from fastq.exceptions import ConnectionLost
 from fastq.transport import amqp_side, amqp_trial
-from fastq.transport.amqp import AmqpTransport
 from fastq.transport.amqp_trial_queue import has_trials, owner_of, trial_entity, trial_queue
 from fastq.types import Endings, Message, QueueStat
 from fastq.wire.entity import Queue
@@ -19,6 +16,7 @@ from tests.unit.transport.amqpkit import (
     QUORUM,
     Desk,
     Open,
+    OpenAs,
     content,
     known,
     name_of,
@@ -126,22 +124,7 @@ def test_suspects_are_counted_and_purged_with_their_queue(open_amqp: Open, desk:
 # -- what the user may not do -----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def open_as(rabbitmq: RabbitMQ, amqp_url: str, open_amqp: Open) -> Iterator[Callable[..., AmqpTransport]]:
-    """Open a transport as a user who may configure and read only queues whose names match."""
-    vhost = amqp_url.rpartition("/")[2]
-
-    def open_as(configure: str, read: str) -> AmqpTransport:
-        rabbitmq.eval('rabbit_auth_backend_internal:add_user(<<"some">>, <<"body">>, <<"test">>)')
-        rabbitmq.eval(f'rabbit_auth_backend_internal:set_permissions(<<"some">>, <<"{vhost}">>, <<"{configure}">>,'
-                      f' <<".*">>, <<"{read}">>, <<"test">>)')
-        return open_amqp(amqp_url.replace("guest:guest", "some:body"))
-
-    yield open_as
-    rabbitmq.eval('rabbit_auth_backend_internal:delete_user(<<"some">>, <<"test">>)')
-
-
-def test_who_may_not_make_one_serves_suspects_as_others(open_as: Callable[..., AmqpTransport], desk: Desk,
+def test_who_may_not_make_one_serves_suspects_as_others(open_as: OpenAs, desk: Desk,
                                                        caplog: pytest.LogCaptureFixture) -> None:
     transport = open_as("^q$", ".*")
     transport.publish([Message("q", suspect(name)) for name in "01"])
@@ -153,7 +136,7 @@ def test_who_may_not_make_one_serves_suspects_as_others(open_as: Callable[..., A
     settle(transport, ack=tags(rows))
 
 
-def test_who_may_not_read_one_asks_once(open_as: Callable[..., AmqpTransport], desk: Desk,
+def test_who_may_not_read_one_asks_once(open_as: OpenAs, desk: Desk,
                                         monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(amqp_trial, "LOOK_S", 0.0)
     desk.do(amqp_side.queue(TRIAL))
