@@ -78,6 +78,13 @@ class Complete(NamedTuple):
     plan: bytes
 
 
+class Claim(NamedTuple):
+    """What completes the chord *group_id*, of which the member *task_id* was the last, is among what leaves."""
+
+    group_id: str
+    task_id: str
+
+
 class Chord(NamedTuple):
     """What a store has of a chord: the members that have ended, in order, and the saved group, if there is one.
 
@@ -118,8 +125,8 @@ class Endings:
     them anew: only for transports that ask for that (`Caps.hold_s`), which leave in the list what they cannot serve
     so. ``later`` holds (tag, Unix seconds) of what is to come again when it is due: only for transports that can do
     that (`Caps.defers`). ``rows`` holds (queue, deaths, content) by tag, of what does not end in an ack: for
-    transports that keep no content. ``parts`` and ``joined`` (ids of chords whose bodies are among what leaves) are
-    for the result store; transports do not look at them.
+    transports that keep no content. ``parts`` and ``joined`` (ids of chords whose bodies are among what leaves, and
+    claims on those that something here completes) are for the result store; transports do not look at them.
     """
 
     ack: list[tuple[int, int]] = field(default_factory=list)
@@ -131,7 +138,7 @@ class Endings:
     publish: list[Message] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
-    joined: list[str] = field(default_factory=list)
+    joined: list[str | Claim] = field(default_factory=list)
     rows: dict[int, tuple[str, int, bytes]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:

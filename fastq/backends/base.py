@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
-from fastq.types import Chord, Complete, Part, Result
+from fastq.types import Chord, Claim, Complete, Part, Result
 
 
 class Documents(Protocol):
@@ -64,6 +64,9 @@ class Chords(Protocol):
 
     def chord_get(self, group_id: str) -> Chord:
         """What is known of a chord. Raises BackendError."""
+
+    def chord_hold(self, claims: Sequence[Claim], expires_at: float | None = None) -> None:
+        """Note that what completes chords is with the broker: they are given to nobody else. Raises BackendError."""
 
     def chord_close(self, group_ids: Sequence[str]) -> None:
         """Note that the bodies of chords were sent, and drop the rest. Raises BackendError."""

@@ -24,7 +24,7 @@ from fastq.exceptions import BackendError, TransportError, WireError
 from fastq.states import SUCCESS
 from fastq.transport.redis_cluster import Cluster
 from fastq.transport.redis_script import Script
-from fastq.types import Chord, Complete, Part, Result
+from fastq.types import Chord, Claim, Complete, Part, Result
 
 MANY = 1000
 """Documents fetched, or dropped, by one command."""
@@ -194,6 +194,11 @@ class RedisStore:
         """What is known of a chord. Raises BackendError."""
         with _as_backend_error():
             return self._chords.get(group_id)
+
+    def chord_hold(self, claims: Sequence[Claim], expires_at: float | None = None) -> None:
+        """Note that what completes chords is with the broker. Raises BackendError."""
+        with _as_backend_error():
+            self._chords.hold(claims, expires_at)
 
     def chord_close(self, group_ids: Sequence[str]) -> None:
         """Note that the bodies of chords were sent, and drop the rest. Raises BackendError."""

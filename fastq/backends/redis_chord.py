@@ -1,7 +1,8 @@
 """Chords and groups on Redis, under Celery's keys, so that its workers and ours count the members of a chord together.
 
 ``K`` is the prefix of groups and the id: ``K.j`` members, ``K.d`` which were counted, ``K.s`` the size, ``K.t`` members
-that were added, ``K.c`` who completes it, ``K`` the saved group; and our own ``K.b``, what is done when it is complete.
+that were added, ``K.c`` who completes it, then "sent" once what does is with the broker, "done" in the end, ``K`` the
+saved group; and our own ``K.b``, what is done when it is complete.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from typing import Any, TypeVar, cast
 
 from fastq.transport.redis_link import Link
 from fastq.transport.redis_script import Argument, Script
-from fastq.types import Chord, Complete, Part
+from fastq.types import Chord, Claim, Complete, Part
 
 CLAIM_S = 20
-"""Shorter than a lease: what a dead worker had claimed may have to be completed by one of Celery's, which sees but
-that it is claimed. One of ours knows a claim of the same member for its own."""
+"""Until what completes the chord is with the broker. Shorter than a lease: what a dead worker had claimed may have to
+be completed by one of Celery's, which sees but that it is claimed. One of ours knows a claim of the same member for its
+own."""
 DONE_S = 300
 """So long a chord that is done is remembered: a member that is run twice must not begin it anew."""
 MANY = 1000
@@ -25,6 +27,7 @@ MANY = 1000
 _OPEN = Script.named("chord_open")
 _COUNT = Script.named("chord_count")
 _GET = Script.named("chord_get")
+_HOLD = Script.named("chord_hold")
 Answer = TypeVar("Answer")
 
 
@@ -91,6 +94,20 @@ class RedisChords:
         keys = [self._key(group_id, end) for end in (".j", ".c", "")]
         claim, group, members = self._call(group_id, lambda link: _GET.call(link, keys, [int(self._is_ordered)]))
         return Chord(claim == b"done", members, group)
+
+    def hold(self, claims: Sequence[Claim], expires_at: float | None) -> None:
+        """Note that what completes chords is with the broker."""
+        # In a cluster each chord may be on another node.
+        many = 1 if self._is_apart else MANY
+        for start in range(0, len(claims), many):
+            own = claims[start:start + many]
+            keys = [self._key(claim.group_id, ".c") for claim in own]
+            arguments: list[Argument] = [_seconds(expires_at), *(claim.task_id for claim in own)]
+
+            def ask(link: Link, keys: list[bytes] = keys, arguments: list[Argument] = arguments) -> None:
+                _HOLD.call(link, keys, arguments)
+
+            self._call(own[0].group_id, ask)
 
     def close(self, group_ids: Sequence[str]) -> None:
         """Note that the bodies of chords were sent, and drop the rest."""

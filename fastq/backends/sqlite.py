@@ -18,7 +18,7 @@ from fastq.transport import sqlite_chord, sqlite_result
 from fastq.transport.bell import RESULTS, Sleeper, interest_of
 from fastq.transport.sqlite_file import FileOptions, SqliteFile
 from fastq.transport.url import merge_options, parse_url
-from fastq.types import Chord, Complete, Part, Result
+from fastq.types import Chord, Claim, Complete, Part, Result
 
 NAP_S = 5.0
 """The longest sleep: should a ring ever be lost, a result is seen this much later."""
@@ -156,6 +156,9 @@ class SqliteStore:
         """What is known of a chord."""
         with self._chords() as conn:
             return sqlite_chord.get(conn, group_id, time.time())
+
+    def chord_hold(self, claims: Sequence[Claim], expires_at: float | None = None) -> None:
+        """Do nothing: here a claim never runs out."""
 
     def chord_close(self, group_ids: Sequence[str]) -> None:
         """Note that the bodies of chords were sent, and drop the rest."""

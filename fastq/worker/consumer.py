@@ -15,7 +15,7 @@ from fastq._ext.ring import Ring
 from fastq.backends.base import ResultStore
 from fastq.exceptions import BackendError, ConnectionLost, TransportError
 from fastq.transport.base import Transport
-from fastq.types import Deliveries, Endings
+from fastq.types import Claim, Deliveries, Endings
 from fastq.worker.decide import Decider
 from fastq.worker.join import Joiner
 from fastq.worker.pace import Pace
@@ -44,7 +44,7 @@ class Consumer:
         self._prefetch = prefetch
         self._store = store
         self._joiner = joiner
-        self._joined: list[str] = []
+        self._joined: list[str | Claim] = []
         """Chords whose bodies were handed to the broker, and of which the store is to be told when it has them."""
         self._pushes = transport.caps.pushes
         self._defers = transport.caps.defers

@@ -14,7 +14,7 @@ from fastq.app.results import Expiry
 from fastq.backends.base import ResultStore
 from fastq.exceptions import BackendError, ConnectionLost, TransportError, WireError
 from fastq.states import SUCCESS
-from fastq.types import Endings
+from fastq.types import Claim, Endings
 from fastq.wire import chord
 
 logger = logging.getLogger("celery.worker.chord")
@@ -48,13 +48,19 @@ class Joiner:
         for each in complete:
             try:
                 endings.publish.append(chord.message(each))
+                endings.joined.append(Claim(each.group_id, each.last.task_id))
             except WireError as error:
                 logger.error("Chord %s is complete and its body is not known, as none of its members could be read: %s",
                              each.group_id, error)
 
-    def close(self, group_ids: list[str]) -> None:
-        """Have the store drop what it knows of chords whose bodies the broker has by now."""
+    def close(self, joined: list[str | Claim]) -> None:
+        """Tell the store what the broker has by now: what completes chords, and bodies of others, which are done."""
+        claims = [each for each in joined if isinstance(each, Claim)]
+        group_ids = [each for each in joined if isinstance(each, str)]
         try:
-            self._store().chord_close(group_ids)
+            if claims:
+                self._store().chord_hold(claims, self._expiry.at(SUCCESS))
+            if group_ids:
+                self._store().chord_close(group_ids)
         except (ConnectionLost, BackendError) as error:
-            logger.warning("Chords that are done stay in the store until they expire: %s", error)
+            logger.warning("What the result store keeps of chords stays until it expires: %s", error)

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from fastq import backends
-from fastq.types import Part
+from fastq.types import Claim, Part
 
 
 @pytest.fixture(params=["sqlite", "memory", *(pytest.param(name, marks=getattr(pytest.mark, name))
@@ -85,6 +85,18 @@ def test_who_completes_a_chord_is_told_again_and_nobody_else(stores: list[Any], 
     # Its worker died before the body was on its way; both members may come again.
     assert second.chord_count([part(gid, 0)], soon()) == []
     assert [complete.last.task_id for complete in second.chord_count([part(gid, 1)], soon())] == ["t1"]
+
+
+def test_claims_that_are_held_are_given_to_nobody_else_until_the_chord_is_done(store: Any, gid: str):
+    for name in (gid, f"{gid}-other"):
+        store.chord_open(name, 2, expires_at=soon())
+        assert len(store.chord_count([part(name, 0), part(name, 1)], soon())) == 1
+    store.chord_hold([Claim(gid, "t1"), Claim(f"{gid}-other", "t1")], soon())
+    assert store.chord_count([part(gid, 0)], soon()) == []
+    assert not store.chord_get(gid).is_done and len(store.chord_get(gid).members) == 2
+    store.chord_close([gid])
+    store.chord_hold([Claim(gid, "t1")], soon())
+    assert store.chord_get(gid).is_done
 
 
 def test_a_chord_is_completed_once_however_many_tell_of_it_at_once(stores: list[Any], gid: str):
