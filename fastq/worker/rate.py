@@ -15,7 +15,13 @@ from fastq._ext.ring import Ring
 from fastq.exceptions import ConfigError
 
 HORIZON_S = 60.0
-"""Moments are given so far ahead at most; who comes later asks again then, so that a new rate is soon obeyed."""
+"""Moments are given so far ahead at most, and kept."""
+FAR_S = 600.0
+"""Who comes later asks again at its turn, or after so long where that is further off: a new rate is obeyed by then."""
+SLACK_S = 10.0
+"""Who asks at its turn may find that others were before it, by so much: it starts after them."""
+STEP_S = 0.0001
+"""Those that are to ask after `FAR_S` do so one after the other, in the order in which they came."""
 _PER = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:/\s*([smh]))?\s*")
 
@@ -46,6 +52,13 @@ class Rate:
     def __init__(self, every_s: float) -> None:
         self._every_s = every_s
         self._next = 0.0
+        """The first moment that is nobody's."""
+        self._later = 0.0
+        """The first at which nobody asks again."""
+        self._far = 0.0
+        """The last at which somebody asks who was sent far off."""
+        self._far_until = 0.0
+        """When the first of these asks: before that all who come are sent behind them."""
         self._given: OrderedDict[str, float] = OrderedDict()
 
     def moment(self, task_id: str, now: float) -> float:
@@ -58,12 +71,24 @@ class Rate:
         while self._given and next(iter(self._given.values())) < now - HORIZON_S:
             self._given.popitem(last=False)     # another worker has run it
         at = max(now, self._next)
-        if at > now + HORIZON_S:
-            return now + HORIZON_S
+        # While others wait behind the horizon, nobody who comes anew is given a moment before theirs.
+        if at > now + (HORIZON_S if self._later <= at else max(SLACK_S, self._every_s)):
+            return self._ask_at(at, now)
         self._next = at + self._every_s
         if at > now:
             self._given[task_id] = at
         return at
+
+    def _ask_at(self, at: float, now: float) -> float:
+        """Return when one has to ask again that could not start before *at*: no two ask for the same moment."""
+        at = max(at, self._later)
+        if now >= self._far_until and at <= now + FAR_S:
+            self._later = at + self._every_s
+            return at
+        self._far = max(self._far, now + FAR_S) + STEP_S
+        if now >= self._far_until:
+            self._far_until = self._far
+        return self._far
 
 
 class Rates:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
+from itertools import pairwise
+
 import pytest
 
 from fastq.exceptions import ConfigError
-from fastq.worker.rate import HORIZON_S, Rate, seconds_between
+from fastq.worker.rate import FAR_S, Rate, seconds_between
 
 
 @pytest.mark.parametrize(("rate", "seconds"), [
@@ -38,8 +41,44 @@ def test_time_that_passed_unused_is_not_saved_up():
 
 def test_who_comes_too_late_for_the_horizon_asks_again_then():
     rate = Rate(40.0)
-    assert [rate.moment(name, 100.0) for name in "abcd"] == [100.0, 140.0, 100.0 + HORIZON_S, 100.0 + HORIZON_S]
-    assert rate.moment("c", 160.0) == 180.0
+    assert [rate.moment(name, 100.0) for name in "abcd"] == [100.0, 140.0, 180.0, 220.0]
+    assert rate.moment("c", 180.0) == 180.0
+    assert rate.moment("d", 219.9) == 220.0     # a little early: the same moment, and kept
+    assert rate.moment("d", 220.0) == 220.0
+
+
+def test_who_comes_anew_while_others_wait_behind_the_horizon_is_not_before_them():
+    rate = Rate(1.0)
+    asked = [rate.moment(str(number), 100.0) for number in range(100)]
+    assert asked == [100.0 + number for number in range(100)]
+    assert rate.moment("new", 105.0) == 200.0
+    assert rate.moment("61", 161.0) == 161.0
+
+
+def test_a_new_rate_is_obeyed_after_ten_minutes_however_many_wait():
+    rate = Rate(1.0)
+    asked = [rate.moment(str(number), 100.0) for number in range(5000)]
+    assert asked == sorted(asked)
+    assert asked[600] == 700.0 < asked[601]
+    assert asked[-1] < 100.0 + FAR_S + 1.0
+
+
+def test_a_long_queue_is_published_again_three_times_a_message_at_most_and_keeps_its_order():
+    rate, every_s, many = Rate(0.1), 0.1, 20_000
+    waiting = [(0.0, number) for number in range(many)]     # sorted, and so a heap
+    published, started = 0, []
+    while waiting:
+        now, number = heapq.heappop(waiting)
+        at = rate.moment(str(number), now)
+        if at <= now:
+            started.append((now, number))
+        else:
+            published += 1
+            heapq.heappush(waiting, (at, number))
+    assert [number for _, number in started] == list(range(many))
+    assert all(later - now > every_s * 0.999 for (now, _), (later, _) in pairwise(started))
+    assert started[-1][0] == pytest.approx(many * every_s, rel=0.01)
+    assert published < 3 * many
 
 
 def test_moments_that_others_used_are_forgotten():
