@@ -448,9 +448,9 @@ UNLISTED_ROWS = (
                 idle=idle or ("" if doc else "a worker stays in the Python that it was started with"))
         for program, idle in (("worker", ""), ("beat", NO_BEAT), ("events", NO_EVENTS))
         for option, takes, doc in (
-            ("logfile", "string path", "Log file of `fastq worker`, unless its -f names one; %n, %h, %d, %i and %I are "
-             "filled in."),
-            ("pidfile", "string path", "Pid file of `fastq worker`, in the same way."),
+            ("logfile", "string path", "Log file of `fastq worker`, unless its -f names one; %n, %h and %d of its name "
+             "are filled in. With %i (0, 1, ...) or %I (nothing, -1, ...) each child has a file of its own."),
+            ("pidfile", "string path", "Pid file of `fastq worker`, unless its --pidfile names one."),
             ("uid", "int string", "User, by number or name, that `fastq worker` becomes before it imports tasks or "
              "opens files, with the groups of that user. One that it may not become ends it."),
             ("gid", "int string", "Group, by number or name, that `fastq worker` becomes; of worker_uid without it."),

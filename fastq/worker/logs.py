@@ -7,13 +7,26 @@ from typing import Any
 from fastq import log, proc
 
 
-def set_up(app: Any, hostname: str, level: int | str | None, file: str | None, *, as_json: bool = False) -> None:
-    """Set up logging for the node *hostname*; node names in *file* are filled in."""
+def set_up(app: Any, hostname: str, level: int | str | None, file: str | None, *, as_json: bool = False,
+           child: int | None = None) -> None:
+    """Set up logging for the node *hostname*, of its *child*, counted from 0, or of its supervisor.
+
+    In *file* the node's name is filled in, and the child's number, counted from 1.
+    """
     conf = app.conf
     ours = log.setup(
-        level, proc.expand_node(file, hostname) if file else None, format=conf.worker_log_format,
+        level, _path(file, hostname, child) if file else None, format=conf.worker_log_format,
         task_format=conf.worker_task_log_format, datefmt=conf.worker_log_datefmt,
         task_datefmt=conf.worker_task_log_datefmt, colorize=conf.worker_log_color,
         hijack_root=bool(conf.worker_hijack_root_logger), as_json=as_json)
     if ours and conf.worker_redirect_stdouts:
         log.redirect_stdouts(conf.worker_redirect_stdouts_level)
+
+
+def is_split(file: str | None, hostname: str) -> bool:
+    """Tell whether each child has a log file of its own."""
+    return bool(file) and _path(str(file), hostname, 0) != _path(str(file), hostname, None)
+
+
+def _path(file: str, hostname: str, child: int | None) -> str:
+    return proc.expand_node(file, hostname, None if child is None else child + 1)

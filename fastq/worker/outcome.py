@@ -2,7 +2,7 @@
 
 A run has one *outcome*, normalised where it is known: in the child, or in the supervisor for what a child cannot tell.
 `FATES` has a row for each: what becomes of the message, which state is stored, who is told, what is sent. The code
-decides by it, `docs/outcomes.md` is printed from it, and tests/compat/test_outcomes.py runs every row.
+decides by it, `docs/outcomes.md` is printed from it, and tests/conformance/test_outcomes.py runs every row.
 """
 
 from __future__ import annotations

@@ -77,15 +77,15 @@ def check(recipe: Recipe) -> None:
 
 def main(recipe: Recipe, index: int) -> None:
     """Be the child *index*, and end."""
-    become(lambda number: child.main(spec_of(recipe), number), index)
+    become(lambda number: child.main(spec_of(recipe, number), number), index)
     sys.exit(FAILED)
 
 
-def spec_of(recipe: Recipe) -> child.ChildSpec:
+def spec_of(recipe: Recipe, index: int) -> child.ChildSpec:
     """Import the app and put together what the child works with. Raises PoolError when a task is not there."""
     app = loader.import_object(recipe.app)
     app.conf.override(recipe.settings, "the supervisor")
-    logs.set_up(app, recipe.hostname, recipe.loglevel, recipe.logfile, as_json=recipe.logs_json)
+    logs.set_up(app, recipe.hostname, recipe.loglevel, recipe.logfile, as_json=recipe.logs_json, child=index)
     app.import_tasks()
     missing = [name for name in recipe.tasks if name not in app.tasks]
     if missing:

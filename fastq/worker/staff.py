@@ -18,7 +18,7 @@ from fastq.app.traits import Traits
 from fastq.exceptions import ConfigError
 from fastq.pool.children import Children, Ended
 from fastq.pool.start import by_fork, by_spawn
-from fastq.worker import child, spawned
+from fastq.worker import child, logs, spawned
 from fastq.worker.autoscale import Autoscaler
 from fastq.worker.child import ChildSpec
 from fastq.worker.limits import TimeLimits
@@ -160,7 +160,12 @@ def starter(told: WorkerOptions, spec: ChildSpec, ring_fd: int, *, loglevel: int
             logs_json: bool = False) -> Callable[[int], int]:
     """Return what starts a child's process. Raises ConfigError for what cannot be had that way."""
     if told.start_method == "fork":
-        return by_fork(lambda index: child.main(spec, index))
+        def live(index: int) -> int:
+            if logs.is_split(logfile, spec.hostname):   # else the supervisor's file is inherited
+                logs.set_up(spec.app, spec.hostname, loglevel, logfile, as_json=logs_json, child=index)
+            return child.main(spec, index)
+
+        return by_fork(live)
     recipe = Recipe(
         app=spawned.address_of(spec.app), settings=dict(spec.app.conf.without_defaults()),
         tasks=[task.name for task in spec.tasks], ring_fd=ring_fd, ring_bytes=len(spec.ring), wake_fd=spec.wake_fd,

@@ -112,3 +112,17 @@ def test_json_lines_have_the_fields_of_the_task(make_project: Make) -> None:
     [failed] = [line for line in lines if "raised unexpected" in line["message"]]
     assert failed["task_name"] == "proj.fail" and failed["exception"].endswith("ValueError: too bad")
     assert failed["data"]["description"] == "raised unexpected"
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_each_child_has_a_log_file_of_its_own_where_the_name_counts_them(
+        make_project: Make, start_method: str) -> None:
+    project = make_project(SOURCE)
+    worker = project.start(until_ready=False, hostname="w1@here", logfile="%n%I.log", start_method=start_method)
+    files = [project.folder / f"w1{number}.log" for number in ("", "-1")]
+    project.wait_for(lambda: files[0].exists() and " ready." in files[0].read_text())
+    assert project.tasks.add.delay(1, 2).get(timeout=20) == 3
+    assert worker.stop() == 0
+    assert [("adding 1" in file.read_text(), " ready." in file.read_text()) for file in files] == [
+        (False, True), (True, False)]
+    assert sorted(project.folder.glob("w1*.log")) == sorted(files)
