@@ -42,7 +42,9 @@ class Request:
     """One run of a task, as ``self.request`` shows it.
 
     Fields without a value read as their default. Headers that the caller added are attributes too,
-    and stand together in ``headers``. A delivered request unpacks its message when the first field
+    and stand together in ``headers``. Of the way a message came the queue is known, and shown in
+    ``delivery_info`` as the routing key of the exchange "": by which exchange and key it was sent is not
+    kept. ``logfile`` and ``loglevel`` are None. A delivered request unpacks its message when the first field
     is asked for that is not told otherwise: most tasks look at nothing but the id.
     """
 

@@ -7,6 +7,7 @@ settings (`fastq.app.traits`); how a message is made and sent is in `fastq.app.s
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
@@ -14,7 +15,7 @@ from fastq import app as parts
 from fastq import current, states
 from fastq.app.option import FromConfig, OnFailure
 from fastq.canvas.signature import Signature
-from fastq.exceptions import MaxRetriesExceededError, OperationalError, Retry
+from fastq.exceptions import CeleryWarning, MaxRetriesExceededError, OperationalError, Retry
 from fastq.request import Request
 from fastq.result import AsyncResult
 
@@ -277,6 +278,10 @@ class Task(Generic[P, R]):
         """Store *state*, any word, and *meta* for all to see; default: for the task that runs."""
         self.app.store_result(task_id or self.request.id, meta, state or states.PENDING, traceback,
                               request=self.request)
+
+    def send_event(self, type_: str, retry: bool = True, retry_policy: Any = None, **fields: Any) -> None:
+        """Do nothing but warn: fastq sends no events yet. What a task says of its progress goes to `update_state`."""
+        warnings.warn(f"send_event({type_!r}) has no effect: fastq sends no events yet", CeleryWarning, stacklevel=2)
 
     @property
     def backend(self) -> Any:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 HOOKS = ("before_start", "on_success", "on_retry", "on_failure", "after_return")
+CELERYS = ("Request", "Strategy", "start_strategy")
+"""What a task of Celery may replace of the worker, and fastq's worker does not have."""
 
 
 class Traits(NamedTuple):
@@ -33,6 +35,8 @@ class Traits(NamedTuple):
     max_retries: int | None
     throws: tuple[type[BaseException], ...]
     resultrepr_maxsize: int
+    without_effect: tuple[str, ...] = ()
+    """Which of `CELERYS` the task sets."""
 
 
 def traits_of(task: Any) -> Traits:
@@ -58,5 +62,6 @@ def traits_of(task: Any) -> Traits:
         max_retries=task.max_retries,
         throws=tuple(task.throws or ()),
         resultrepr_maxsize=task.resultrepr_maxsize,
+        without_effect=tuple(name for name in CELERYS if getattr(task, name, None) is not None),
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 from fastq import proc
 from fastq.app.results import Expiry
 from fastq.app.setting_rows import ROWS
+from fastq.app.traits import CELERYS
 from fastq.exceptions import ConfigError
 from fastq.pool import kinds
 from fastq.pool.kinds import Kind
@@ -155,6 +156,11 @@ def warnings(told: WorkerOptions, tasks: Sequence[Any], conf: Any) -> list[str]:
     """
     found = [f"{row.name}, set by {conf.origin(row.name)}, has no effect: {row.why_idle}"
              for row in ROWS if row.why_idle and conf[row.name] != row.default(conf.preset)]
+    for attribute in CELERYS:
+        names = [task.name for task in tasks if attribute in task.without_effect]
+        if names:
+            found.append(f"{attribute} of {', '.join(names)} has no effect: fastq has no such part of a worker; hooks "
+                         "of the task and signals are called")
     for feature in ("time_limit", "soft_time_limit", "max_tasks_per_child", "max_memory_per_child"):
         if feature in told.kind.can:
             continue

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fastq import Celery, Fastq, Task, current
+from fastq.exceptions import CeleryWarning
 from fastq.request import Request
 
 
@@ -157,7 +158,7 @@ def test_traits_tell_the_worker_all_of_a_task(app):
         "acks_on_failure": True, "acks_on_timeout": True, "reject_on_worker_lost": True,
         "retry_on_worker_lost": False, "ignore_result": True, "store_errors_even_if_ignored": True,
         "track_started": True, "send_events": False, "time_limit": 9, "soft_time_limit": 8.5, "rate_limit": "1/m",
-        "max_retries": None, "throws": (KeyError,), "resultrepr_maxsize": 10,
+        "max_retries": None, "throws": (KeyError,), "resultrepr_maxsize": 10, "without_effect": (),
     }
 
 
@@ -309,3 +310,9 @@ def test_custom_states_are_stored_with_what_is_told_of_them(app: Any) -> None:
     assert (app.AsyncResult("t-1").state, app.AsyncResult("t-1").info) == ("LOADING", {"done": 3})
     load.update_state("t-2", "LOADING", {"done": 4}, traceback="a text")
     assert app.AsyncResult("t-2").traceback == "a text"
+
+
+def test_an_event_of_ones_own_is_not_sent_and_that_is_said(app):
+    task = app.task(name="tell")(lambda: None)
+    with pytest.warns(CeleryWarning, match=r"send_event\('task-progress'\) has no effect: fastq sends no events yet"):
+        task.send_event("task-progress", percent=50)

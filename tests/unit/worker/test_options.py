@@ -129,3 +129,13 @@ def test_a_worker_of_its_own_queue_takes_from_it_beside_those_that_were_named(ap
     declared = app.router.queues.declared("w1@h.dq2")
     assert declared == worker_direct("w1@h")
     assert (declared.exchange.name, declared.routing_key, declared.declared_arguments()) == ("C.dq2", "w1@h", {})
+
+
+def test_tasks_that_replace_parts_which_a_worker_does_not_have_are_named(app: Any) -> None:
+    class Own(app.Task):    # type: ignore[misc,name-defined]
+        Request = "proj.requests:Own"
+
+    bases = {"a": Own, "b": None, "c": Own}
+    tasks = [app.task(name=name, base=base)(lambda: None).traits for name, base in bases.items()]
+    assert options.warnings(complete(app), tasks, app.conf) == [
+        "Request of a, c has no effect: fastq has no such part of a worker; hooks of the task and signals are called"]
