@@ -46,6 +46,11 @@ cdef enum:                      # traits of a task, from child.py
     TRAIT_FAST_RESULT = 4       # the success document is made by encode_success
     TRAIT_ASKS = 8              # where it has killed somebody, it may have succeeded all the same
 
+cdef enum:                      # what `told` says; the same numbers stand in crew.py
+    LEVEL_SOFT = 1
+    LEVEL_HARD = 2
+    LEVEL_END = 3
+
 cdef str KEY_CALLBACKS = "callbacks"
 cdef str KEY_CHAIN = "chain"
 cdef str KEY_CHORD = "chord"
@@ -62,6 +67,10 @@ cdef inline bint has_links(object embed) except -1:
     if embed is None or PyDict_Size(embed) == 0:
         return False
     return is_wanted(embed, KEY_CALLBACKS) or is_wanted(embed, KEY_CHAIN) or is_wanted(embed, KEY_CHORD)
+
+
+cdef inline int level_of(int told) noexcept:
+    return LEVEL_END if told >= TOLD_END else LEVEL_HARD if told >= TOLD_HARD else LEVEL_SOFT if told else 0
 
 
 class TooLate(BaseException):
@@ -87,15 +96,15 @@ cdef class Executor:
     cdef Executor first         # whose lane this is, None of a child's first
     cdef readonly int child
     cdef int wake_fd, sleep_fd
-    cdef bint in_task           # user code is running: a soft limit may interrupt
+    cdef readonly bint in_task  # user code is running: a soft limit may interrupt
     cdef uint64_t now_ns
-    cdef int heard              # what a lane was told of its run's limits, and knows
+    cdef int heard              # what a lane was told of its run, and knows
     cdef long kill_left         # fault tests: runs until the deadly one, 0 for never
     cdef int kill_point
     cdef object decode, encode_success, slow, request, hostname, make_request
     cdef object args, kwargs, embed
     cdef object buffer
-    cdef unsigned long thread   # that the task runs in, as far as it may be interrupted; 0 otherwise
+    cdef readonly unsigned long thread      # that the task runs in, as far as it may be interrupted; 0 otherwise
     cdef bint is_interrupted
     cdef bint is_trial          # runs only what it is assigned
 
@@ -257,6 +266,8 @@ cdef class Executor:
         if not self.traits[self.slot.task] & TRAIT_PLAIN:
             self.slow.before(self, self.slot.task)
         self.in_task = True
+        if self.slot.told:
+            self.heed()
         return call_object(self.calls[self.slot.task], self.args,
                            <PyObject*>self.kwargs if PyDict_Size(self.kwargs) else NULL)
 
@@ -293,6 +304,12 @@ cdef class Executor:
             self.out_of_task()
             self.thread = 0
 
+    cdef int heed(self) except -1:
+        # It was told before it was in its task, where nobody could interrupt it: that has to be now.
+        if self.told():
+            raise self.slow.interruption(self)
+        return 0
+
     cdef inline int out_of_task(self) except -1:
         # With the GIL held since the task returned: nobody interrupts between the call and here.
         self.in_task = False
@@ -308,15 +325,16 @@ cdef class Executor:
                 pass
         return 0
 
-    def interrupt(self, soft, hard) -> int:
-        """Raise in the thread of the task the exception class that its limits ask for; returns what `told` does."""
+    def interrupt(self, soft, hard, end) -> int:
+        """Raise in the thread of the task the exception class for what it was told; returns what `told` does."""
         cdef int level
         if self.thread == 0:
             return 0
         level = self.told()
         if level:
             self.is_interrupted = True
-            PyThreadState_SetAsyncExc(self.thread, <PyObject*>(hard if level == TOLD_HARD else soft))
+            PyThreadState_SetAsyncExc(
+                self.thread, <PyObject*>(soft if level == LEVEL_SOFT else hard if level == LEVEL_HARD else end))
         return level
 
     @property
@@ -334,14 +352,19 @@ cdef class Executor:
     @property
     def was_told(self) -> int:
         """What `told` has said of this run so far."""
-        return self.heard
+        return level_of(self.heard)
 
     def told(self) -> int:
-        """What the supervisor has newly said of the run's limits: 0 nothing, 1 soft, 2 hard."""
+        """What the supervisor has newly said of the run: 0 nothing, 1 soft limit, 2 hard limit, 3 somebody ends it."""
         if self.slot == NULL or not self.in_task or self.slot.told <= self.heard:
             return 0
         self.heard = self.slot.told
-        return self.heard
+        return level_of(self.heard)
+
+    @property
+    def signum(self) -> int:
+        """The number of the signal with which somebody ends the run, 0 if nobody does."""
+        return self.slot.told - TOLD_END if self.slot != NULL and self.slot.told >= TOLD_END else 0
 
     # -- a child that sleeps in a loop of its own ---------------------------------------------------
 
@@ -429,6 +452,8 @@ cdef class Executor:
             if not traits & TRAIT_PLAIN:
                 self.slow.before(self, slot.task)
             self.in_task = True
+            if slot.told:
+                self.heed()
             value = call_object(self.calls[slot.task], self.args,
                                 <PyObject*>self.kwargs if PyDict_Size(self.kwargs) else NULL)
             self.out_of_task()
@@ -578,8 +603,8 @@ cdef class Executor:
         return self.tasks[self.slot.task] if self.slot != NULL else None
 
     def soft_due(self) -> bool:
-        """True when the soft limit of the very run that is in user code has passed."""
-        return self.slot != NULL and self.in_task and self.slot.told != 0
+        """True when the very run that is in user code was told of its soft limit, and of nothing else."""
+        return self.slot != NULL and self.in_task and level_of(self.slot.told) == LEVEL_SOFT
 
 
 def die_with_parent() -> bool:

@@ -72,6 +72,7 @@ cdef enum:                      # what a limit that has passed asks for; the sam
     OVER_SOFT = 1               # raise in the task
     OVER_HARD = 2               # let it end at once, by itself: others run beside it in its child
     OVER_KILL = 3               # kill its child
+    OVER_END = 4                # the same, for one that somebody terminates
 
 cdef struct TaskRow:
     const unsigned char* name
@@ -183,6 +184,8 @@ cdef class Ring:
     cdef public bint looks_at_stamps
     cdef uint32_t seats         # heads a child
     cdef double grace_s
+    cdef uint64_t* ends_ns      # of each slot that was told to end: when its child is killed; 0: it was not
+    cdef uint32_t ending        # how many were
     cdef object names, spill, unspill, wake_fds
 
     def __cinit__(self, buffer, *, int slots, int slot_bytes, int children, tasks, spill, unspill,
@@ -201,7 +204,9 @@ cdef class Ring:
         self.staged = <uint32_t*>calloc(slots, sizeof(uint32_t))
         self.tags = <uint64_t*>calloc(slots, sizeof(uint64_t))
         self.trials = <uint32_t*>calloc(slots, sizeof(uint32_t))
-        if self.free_list == NULL or self.staged == NULL or self.tags == NULL or self.trials == NULL:
+        self.ends_ns = <uint64_t*>calloc(slots, sizeof(uint64_t))
+        if (self.free_list == NULL or self.staged == NULL or self.tags == NULL or self.trials == NULL
+                or self.ends_ns == NULL):
             raise MemoryError
         if trial_child >= children:
             raise ValueError(f"child {trial_child} is not among the ring's {children}")
@@ -218,6 +223,7 @@ cdef class Ring:
         free(self.staged)
         free(self.tags)
         free(self.trials)
+        free(self.ends_ns)
         free(self.rows)
         free(self.index)
         if self.view.buf != NULL:
@@ -650,6 +656,9 @@ cdef class Ring:
         if slot.flags & SLOT_SPILLED:
             self.unspill(PyBytes_FromStringAndSize(<char*>payload, slot.content_n))
         self.limited -= (slot.flags & SLOT_LIMITED) != 0
+        if self.ending and self.ends_ns[number]:
+            self.ends_ns[number] = 0
+            self.ending -= 1
         if slot.flags & SLOT_TRIAL:
             self.on_trial -= 1
             if self.trial_slot == number + 1:
@@ -910,6 +919,31 @@ cdef class Ring:
             if fq_swap32(&own.asleep, 0):
                 fq_rouse(&own.asleep, <int>self.wake_fds[head])
 
+    def tell(self, int child, uint64_t tag, int signum=0) -> bool:
+        """Have *child* told, by the signal for limits, that its run *tag* is to end; False when that is no news.
+
+        As if its soft limit had passed; or with *signum*, the number of a signal, for good: it has `grace_s` for that.
+        """
+        cdef uint32_t i
+        cdef Slot* slot
+        cdef uint64_t state
+        for i in range(self.ring.slots):
+            slot = ring_slot(self.ring, i)
+            state = fq_load64(&slot.state)
+            if (slot.tag != tag or state_phase(state) != SLOT_CLAIMED or slot.flags & SLOT_VERDICT
+                    or state_child(state) // self.seats != <uint32_t>child):
+                continue
+            # One who was told to end hears nothing else.
+            if slot.told >= (TOLD_END if signum else TOLD_HARD - 1):
+                return False
+            # It may end in this very moment. Then nobody hears of it, and the word is gone with the slot.
+            slot.told = <uint8_t>(TOLD_END + signum if signum else slot.told + 1)
+            if signum:
+                self.ends_ns[i] = fq_mono_ns() + <uint64_t>(self.grace_s * 1e9)
+                self.ending += 1
+            return True
+        return False
+
     def overdue(self) -> tuple:
         """([(child, what, task row, tag, limit_s)], seconds until the next limit or None)."""
         cdef uint32_t i, child
@@ -917,11 +951,20 @@ cdef class Ring:
         cdef uint64_t state
         cdef double ran, left, soonest = NAN
         cdef list over = []
-        if self.limited == 0:
+        if self.limited == 0 and self.ending == 0:
             return over, None
         for i in range(self.touched):
             slot = ring_slot(self.ring, i)
             state = fq_load64(&slot.state)
+            if self.ends_ns[i]:
+                if state_phase(state) == SLOT_CLAIMED:
+                    left = (<double>self.ends_ns[i] - <double>fq_mono_ns()) * 1e-9
+                    if left <= 0.0:
+                        over.append((state_child(state) // self.seats, OVER_END, slot.task, slot.tag,
+                                     slot.told - TOLD_END))
+                    elif not left > soonest:
+                        soonest = left
+                continue
             if not slot.flags & SLOT_LIMITED or state_phase(state) not in (SLOT_CLAIMED, SLOT_READY):
                 continue
             child = state_child(state) // self.seats

@@ -51,8 +51,9 @@ cdef enum:                      # Slot.flags
     SLOT_VERDICT = 128          # the run is over, by the outcome that stands here: what follows from it is to be done
 
 cdef enum:                      # Slot.told
-    TOLD_SOFT = 1
-    TOLD_HARD = 2               # to end by itself, before its child is killed
+    TOLD_SOFT = 1               # and each time that it is told once more, one more
+    TOLD_HARD = 0x40            # to end by itself, before its child is killed
+    TOLD_END = 0x80             # the same, since somebody terminates it; the rest is the number of the signal he named
 
 cdef struct RingHead:
     uint32_t magic
@@ -106,7 +107,7 @@ cdef struct Slot:
     uint8_t outcome
     uint8_t flags
     int8_t ignore_result
-    uint8_t told                # what its child was told of its time limits
+    uint8_t told                # what its child was told: of its time limits, or to end
 
 cdef inline uint64_t slot_state(uint64_t generation, uint64_t child, uint64_t phase) noexcept nogil:
     return generation << 32 | child << 8 | phase

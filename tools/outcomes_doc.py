@@ -39,11 +39,12 @@ message.
 
 Of a run that is over without its child ({{over}}) another child does what follows; it does not
 run the task again. It has {FOLLOW_S:g} s for that. If it dies, too, the state is stored and the message ends all the
-same, and a line in the log says that the rest was cut off. `task_postrun` is not sent: there was no end to the run.
+same, and a line in the log says that the rest was cut off. `task_postrun` is not sent: there was no end to the run. So
+it is with a task that was revoked before it ran, or terminated with its child.
 
 `task_received`, `task_unknown`, `task_rejected` for a bad header or no task, and `task_revoked`, but for what expires
-in the moment before its run, are sent in the supervisor, all others in a child. In the supervisor bodies stay closed:
-`request.args` is None there.
+in the moment before its run or is terminated and ends by itself, are sent in the supervisor, all others in a child. In
+the supervisor bodies stay closed: `request.args` is None there.
 
 ## Settings
 

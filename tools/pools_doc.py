@@ -48,12 +48,18 @@ what was in both runs one by one.
 is raised. If it has not ended after one second its child is killed. It is then settled as TimeLimitExceeded; what ran
 beside it runs again, without a death counted. A task that acks early is not run twice: it fails with WorkerLostError.
 
+**A task that somebody terminates** ends in the same way, and what runs beside it goes on: a coroutine is cancelled, and
+in a thread or greenlet an exception is raised that `except Exception` does not catch, so that `finally` and `with` do
+their work. It is REVOKED then. One that catches it and returns has succeeded. Only one that is still there after a
+second, or was terminated with KILL, costs the others a new start.
+
 **A function in the asyncio pool** runs in a thread, so that it does not stop the loop; of those there are 32 at most.
 A coroutine that computes does stop the loop: nothing else of its child goes on meanwhile, its limits included, until
 the child is killed.
 
 **Soft limits** reach a thread when it runs Python, and a greenlet where it waits. A C call that takes long is not
-interrupted. In `gevent` and `eventlet` a coroutine is not told itself: it is cancelled.
+interrupted. A coroutine that waits is not told itself in pools other than `asyncio`: it is cancelled. So it is in
+`asyncio` if it has no limits, and somebody sends it the soft one (`terminate` with SIGUSR1).
 
 **After `max_tasks_per_child`** tasks, or above `max_memory_per_child`, a child begins nothing more and leaves when
 its last task has ended; its successor starts then. Threads count tasks that have ended, others those that have begun.

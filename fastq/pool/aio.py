@@ -1,7 +1,7 @@
 """asyncio: one event loop, in which `async def` tasks run beside each other; functions run in threads beside it.
 
 Each run is an asyncio task with a context of its own. The soft limit is raised at the `await` where the task stands;
-at the hard one it is cancelled, and has a second to end.
+at the hard one it is cancelled, as when somebody terminates it, and has a second to end.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
 
 from fastq._ext.execute import Executor
-from fastq.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
-from fastq.pool.crew import HARD, HERE, SOFT, Crew, Lanes
+from fastq.exceptions import SoftTimeLimitExceeded
+from fastq.pool.crew import END, HARD, HERE, RAISED, SOFT, Crew, Lanes
 
 THREADS = 32
 """Functions that run at a time, if the child runs that many tasks at all."""
@@ -32,6 +32,7 @@ class _Loop:
         self._left = asyncio.Event()
         self._runs: dict[Executor, asyncio.Task[None]] = {}
         self._limited: dict[Executor, _Limited] = {}
+        self._called: dict[Executor, Future[Any]] = {}
         self._lanes = Lanes(crew, self._spawn, self._left.set)
 
     async def serve(self) -> None:
@@ -54,16 +55,18 @@ class _Loop:
             if self._crew.is_coroutine[lane.row]:
                 value = await self._await(lane)
             else:
-                # As a value: neither a future nor a coroutine lets a StopIteration through.
-                error, value = await self._loop.run_in_executor(self._threads, copy_context().run, _called, lane)
+                called = self._called[lane] = self._threads.submit(copy_context().run, _called, lane)
+                try:
+                    # As a value: neither a future nor a coroutine lets a StopIteration through.
+                    error, value = await asyncio.wrap_future(called, loop=self._loop)
+                finally:
+                    del self._called[lane]
         except BaseException as raised:
             error = raised
         if error is None:
             lane.succeed(value)
-        elif isinstance(error, asyncio.CancelledError) and lane.was_told == HARD:
-            lane.fail(TimeLimitExceeded())
         else:
-            lane.fail(error)
+            lane.fail(self._meant(lane, error) if isinstance(error, asyncio.CancelledError) else error)
         error = value = None    # this frame is in its traceback
         self._limited.pop(lane, None)
         del self._runs[lane]
@@ -78,12 +81,20 @@ class _Loop:
 
     def _tell(self) -> None:
         for lane, task in list(self._runs.items()):
-            limited = self._limited.get(lane)
-            if limited is None:
-                lane.interrupt(SoftTimeLimitExceeded, TimeLimitExceeded)
-            elif (level := lane.told()):
-                limited.is_soft = level == SOFT
+            if (called := self._called.get(lane)) is not None:
+                if not lane.interrupt(RAISED[SOFT], RAISED[HARD], RAISED[END]) and lane.signum:
+                    called.cancel()     # it waits for a thread; one that has it is not changed by this
+            elif level := lane.told():
+                if (limited := self._limited.get(lane)) is not None:
+                    limited.is_soft = level == SOFT
                 task.cancel()
+
+    def _meant(self, lane: Executor, error: asyncio.CancelledError) -> BaseException:
+        """Return what a cancellation stands for."""
+        level = END if lane.signum else lane.was_told
+        if level == SOFT and lane in self._limited:
+            return error    # that limit was raised as such
+        return RAISED[level]().with_traceback(error.__traceback__) if level else error
 
 
 def _called(lane: Executor) -> tuple[BaseException | None, Any]:

@@ -5,6 +5,7 @@ asyncio takes 15 ms and 4 MiB; it is loaded where there are such tasks.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import asyncio
 
+logger = logging.getLogger("celery.pool")
 Made = Callable[..., Coroutine[Any, Any, Any]]
 _own = threading.local()
+_loops: dict[int, asyncio.AbstractEventLoop] = {}
 _common: list[asyncio.AbstractEventLoop] = []
 
 
@@ -24,10 +27,30 @@ def in_thread(call: Made) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
         loop: asyncio.AbstractEventLoop | None = getattr(_own, "loop", None)
         if loop is None:
-            loop = _own.loop = asyncio.new_event_loop()
-        return loop.run_until_complete(call(*args, **kwargs))
+            loop = _own.loop = _loops[threading.get_ident()] = asyncio.new_event_loop()
+        task = loop.create_task(call(*args, **kwargs))
+        try:
+            return loop.run_until_complete(task)
+        finally:
+            if not task.done():
+                # It was interrupted from outside. Left as it is, it would go on beside the next one.
+                task.cancel()
+                loop.run_until_complete(asyncio.wait([task]))
+                if not task.cancelled() and (error := task.exception()) is not None:
+                    logger.warning("a coroutine that was interrupted failed in its clean-up: %r", error)
 
     return run
+
+
+def wake(thread: int) -> None:
+    """Let the event loop of *thread* notice what is to be raised there: until something happens it sleeps in C."""
+    loop = _loops.get(thread)
+    if loop is not None and loop.is_running():
+        loop.call_soon_threadsafe(_look_up)
+
+
+def _look_up() -> None:
+    """Do nothing, in Python."""
 
 
 def in_greenlet(call: Made) -> Callable[..., Any]:

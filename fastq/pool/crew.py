@@ -11,12 +11,21 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from fastq._ext.execute import Executor
+from fastq.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
 HERE: ContextVar[Executor | None] = ContextVar("fastq_lane", default=None)
 """The executor whose task runs in this context: this thread, this asyncio task or this greenlet."""
 
-SOFT, HARD = 1, 2
-"""What `Executor.told` says."""
+SOFT, HARD, END = 1, 2, 3
+"""What `Executor.told` says; the same numbers stand in ext/execute.pyx."""
+
+
+class Terminating(BaseException):
+    """Raised in a task that somebody terminates, and no error: ``except Exception`` does not hold it up."""
+
+
+RAISED: dict[int, type[BaseException]] = {SOFT: SoftTimeLimitExceeded, HARD: TimeLimitExceeded, END: Terminating}
+"""What is raised in the task for each of them."""
 
 
 @dataclass(frozen=True)

@@ -15,5 +15,5 @@ def live(crew: Crew) -> None:
     signals.eventlet_pool_started.send(sender=None)
     serve(crew, Hub(
         spawn=eventlet.spawn, wait=lambda fd: hubs.trampoline(fd, read=True),
-        throw=lambda greenlet, error: hubs.get_hub().schedule_call_global(0, greenlet.throw, error)))
+        soon=lambda call: hubs.get_hub().schedule_call_global(0, call)))
     signals.eventlet_pool_postshutdown.send(sender=None)

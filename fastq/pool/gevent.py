@@ -13,4 +13,4 @@ def live(crew: Crew) -> None:
     """Run tasks until the child has to leave."""
     serve(crew, Hub(
         spawn=gevent.spawn, wait=gevent.socket.wait_read,
-        throw=lambda greenlet, error: greenlet.kill(error, block=False)))
+        soon=lambda call: gevent.get_hub().loop.run_callback(call)))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any, NamedTuple
 
 from fastq._ext.execute import Executor
-from fastq.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
-from fastq.pool.crew import HERE, SOFT, Crew, Lanes
+from fastq.pool.crew import HERE, RAISED, Crew, Lanes
 
 
 class Hub(NamedTuple):
@@ -18,8 +18,8 @@ class Hub(NamedTuple):
     spawn: Callable[[Callable[[Executor], None], Executor], Any]
     wait: Callable[[int], object]
     """Let others run until the descriptor is readable."""
-    throw: Callable[[Any, type[BaseException]], object]
-    """Raise in a greenlet, when it is its turn."""
+    soon: Callable[[Callable[[], None]], object]
+    """Call something in the hub, when it is its turn."""
 
 
 def serve(crew: Crew, hub: Hub) -> None:
@@ -45,6 +45,11 @@ def serve(crew: Crew, hub: Hub) -> None:
         del greenlets[lane]
         lanes.ended(lane)
 
+    def strike(lane: Executor, greenlet: Any, error: type[BaseException]) -> None:
+        # Its task may have ended meanwhile: then it waits in what comes after that, or is no more.
+        if lane.in_task and greenlets[lane] is greenlet:
+            greenlet.throw(error)
+
     def left() -> None:
         nonlocal is_over
         is_over = True
@@ -62,4 +67,4 @@ def serve(crew: Crew, hub: Hub) -> None:
             is_told = False
             for lane, greenlet in list(greenlets.items()):
                 if level := lane.told():
-                    hub.throw(greenlet, SoftTimeLimitExceeded if level == SOFT else TimeLimitExceeded)
+                    hub.soon(partial(strike, lane, greenlet, RAISED[level]))

@@ -27,6 +27,8 @@ FEATURES = {
     "coroutines": "`async def` tasks",
     "soft_time_limit": "soft time limit",
     "time_limit": "hard time limit",
+    "terminate": "`terminate` while it runs",
+    "deaths": "a child that dies",
     "max_tasks_per_child": "tasks per child",
     "max_memory_per_child": "memory per child",
     "processes": "several children",
@@ -95,35 +97,38 @@ _FROM_OUTSIDE = {
     "max_tasks_per_child": "no more begin, and it leaves when the others have ended",
     "max_memory_per_child": "looked at when a task ends; it leaves when the others have ended",
 }
+_DEATHS = "each of its tasks counts a death; with the last one that is allowed it runs alone"
 _KILLS_ALL = "ended from inside; after 1 s its child is killed, and what ran beside it runs again"
 
 PREFORK = Kind("prefork", "fastq.pool.alone:live", can={
     "functions": "yes", "coroutines": "in an event loop of the child, one at a time",
     "soft_time_limit": "raised in the task, in C calls when they return",
-    "time_limit": "its child is killed",
+    "time_limit": "its child is killed", "terminate": "its child is killed",
+    "deaths": "its task counts a death",
     "max_tasks_per_child": "yes", "max_memory_per_child": "looked at when a task ends",
     "processes": "`-c` is their number", "start_method": "fork, spawn", "autoscale": "children",
 })
 SOLO = Kind("solo", None, start_methods=("fork",), can={
     "functions": "yes, in the supervisor", "coroutines": "in an event loop of the supervisor, one at a time",
+    "deaths": "it is the worker; its task counts a death",
 })
 THREADS = Kind("threads", "fastq.pool.threads:live", at_a_time="`-c`", is_together=True, threads=True, usual=10, can={
     "functions": "each in a thread", "coroutines": "in an event loop of each thread, one at a time",
     "soft_time_limit": "raised in the thread, in C calls when they return",
-    "time_limit": _KILLS_ALL, **_FROM_OUTSIDE,
+    "time_limit": _KILLS_ALL, "terminate": _KILLS_ALL, "deaths": _DEATHS, **_FROM_OUTSIDE,
     "processes": "`--processes`", "start_method": "fork, spawn", "autoscale": "children of `-c` threads",
 })
 ASYNCIO = Kind("asyncio", "fastq.pool.aio:live", at_a_time="`-c`", is_together=True, usual=100, host="loop", can={
     "functions": "in threads beside the loop, 32 at most", "coroutines": "natively, in one event loop",
     "soft_time_limit": "raised at the `await` where the task stands",
-    "time_limit": _KILLS_ALL, **_FROM_OUTSIDE,
+    "time_limit": _KILLS_ALL, "terminate": _KILLS_ALL, "deaths": _DEATHS, **_FROM_OUTSIDE,
     "processes": "`--processes`", "start_method": "fork, spawn", "autoscale": "children of `-c` tasks",
 })
 _GREEN: dict[str, Any] = {
     "at_a_time": "`-c`", "is_together": True, "usual": 100, "host": "greenlet", "start_methods": ("spawn",), "can": {
         "functions": "each in a greenlet", "coroutines": "in one event loop, in a greenlet of its own",
         "soft_time_limit": "raised where the greenlet waits",
-        "time_limit": _KILLS_ALL, **_FROM_OUTSIDE,
+        "time_limit": _KILLS_ALL, "terminate": _KILLS_ALL, "deaths": _DEATHS, **_FROM_OUTSIDE,
         "processes": "`--processes`", "start_method": "spawn: patched before the app is imported",
         "autoscale": "children of `-c` tasks",
     },

@@ -1,6 +1,7 @@
 """Threads: each claims a slot from the ring, and runs it. One that waits for work sleeps without the GIL.
 
-The main thread runs no task: it hears signals, and raises in the threads whose tasks are over their limits.
+The main thread runs no task: it hears signals, and raises in the threads whose tasks are over their limits, or are to
+end.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import threading
 from types import FrameType
 
 from fastq._ext.execute import Executor
-from fastq.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
-from fastq.pool.crew import HERE, Crew
+from fastq.pool import coroutines
+from fastq.pool.crew import END, HARD, HERE, RAISED, SOFT, Crew
 
 
 def live(crew: Crew) -> None:
@@ -20,7 +21,8 @@ def live(crew: Crew) -> None:
 
     def tell(number: int, frame: FrameType | None) -> None:
         for executor in executors:
-            executor.interrupt(SoftTimeLimitExceeded, TimeLimitExceeded)
+            if executor.interrupt(RAISED[SOFT], RAISED[HARD], RAISED[END]):
+                coroutines.wake(executor.thread)
 
     signal.signal(signal.SIGUSR1, tell)
     share = Share(executors, crew)

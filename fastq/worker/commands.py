@@ -18,6 +18,7 @@ from fastq import states
 from fastq._ext import envelope
 from fastq.control.mailbox import KEPT_S, Revoked
 from fastq.exceptions import BackendError, ConfigError, FastqError, TaskRevokedError, WireError
+from fastq.pool.children import Children
 from fastq.types import Result
 from fastq.wire import serializers
 from fastq.worker.panel import Panel
@@ -28,8 +29,8 @@ logger = logging.getLogger("celery.worker.control")
 
 NO_ANSWER = object()
 _OPEN = frozenset((states.PENDING, states.RECEIVED, states.RETRY, states.REJECTED))
-_DEADLY = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGKILL))
-"""A child leaves these to its supervisor, so that of whatever name they are, what ends it is SIGKILL."""
+_DEADLY = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR2, signal.SIGKILL))
+"""A child leaves these to its supervisor. Of whatever name they are, they end the run, and if need be its child."""
 
 Command = Callable[..., object]
 COMMANDS: dict[str, Command] = {}
@@ -49,15 +50,14 @@ def command(*names: str) -> Callable[[Command], Command]:
 @command()
 def revoke(panel: Panel, task_id: str | Iterable[str], terminate: bool = False, signal: str | None = None,
            kept: bool = False, **_: Any) -> object:
-    """Let the tasks of these ids not start; with *terminate* end those that run, by killing their child."""
+    """Let the tasks of these ids not start; with *terminate* end those that run."""
     ids = {task_id} if isinstance(task_id, str) else set(task_id)
     held = _held(panel)
     _remember(panel, [Revoked(each, "", time.time() + KEPT_S) for each in ids], kept,
               is_waiting=any(child < 0 and request["id"] in ids for child, _, request in held))
     _store_revoked(panel, ids - {request["id"] for child, _, request in held if child >= 0})
     if terminate:
-        ended = _terminate(panel, lambda request: request["id"] in ids, signal)
-        return {"ok": f"terminate: {', '.join(ended)}" if ended else "terminate: tasks unknown"}
+        return _terminate(panel, lambda request: request["id"] in ids, signal)
     return {"ok": f"tasks {ids} flagged as revoked"}
 
 
@@ -77,8 +77,7 @@ def revoke_by_stamped_headers(panel: Panel, headers: Mapping[str, Any], terminat
     _remember(panel, [Revoked(value, name, time.time() + KEPT_S) for name, value in wanted], kept,
               is_waiting=any(wanted & stamps_of(request["headers"]) for request in waiting))
     if terminate:
-        ended = _terminate(panel, lambda request: bool(wanted & stamps_of(request["headers"])), signal)
-        return {"ok": f"terminate: {', '.join(ended)}" if ended else "terminate: tasks unknown"}
+        return _terminate(panel, lambda request: bool(wanted & stamps_of(request["headers"])), signal)
     return {"ok": f"headers {dict(headers)} flagged as revoked, but not terminated"}
 
 
@@ -108,24 +107,34 @@ def _store_revoked(panel: Panel, ids: set[str]) -> None:
         logger.error("revoked tasks are not marked so in the result store: %s", error)
 
 
-def _terminate(panel: Panel, is_meant: Callable[[dict[str, Any]], bool], name: str | None) -> list[str]:
+def _terminate(panel: Panel, is_meant: Callable[[dict[str, Any]], bool], name: str | None) -> dict[str, str]:
     wanted = name or "SIGTERM"
     try:
         number = signal.Signals[wanted if wanted.startswith("SIG") else f"SIG{wanted}"]
     except KeyError:
         raise ConfigError(f"there is no signal {name!r}; write for example SIGTERM or SIGKILL") from None
+    if panel.children is None:
+        return {"error": f"revoked, but not terminated: a worker of the pool {panel.options.kind.name!r} cannot end its"
+                         " own task"}
     ended = []
     for child, tag, request in _held(panel):
-        if child < 0 or panel.children is None or not is_meant(request):
-            continue
-        logger.warning("Terminating %s[%s] (%s)", request["name"], request["id"], number.name)
-        if number in _DEADLY:
-            panel.settler.condemn(child, tag, number.name)
-            panel.children.signal(child, signal.SIGKILL)
-        else:
-            panel.children.signal(child, number)
-        ended.append(request["id"])
-    return ended
+        if child >= 0 and is_meant(request) and _interrupt(panel, panel.children, child, tag, number):
+            logger.warning("Terminating %s[%s] (%s)", request["name"], request["id"], number.name)
+            ended.append(request["id"])
+    return {"ok": f"terminate: {', '.join(ended)}" if ended else "terminate: tasks unknown"}
+
+
+def _interrupt(panel: Panel, children: Children, child: int, tag: int, number: signal.Signals) -> bool:
+    """Do to a run what the signal is sent for; returns whether it was there."""
+    if number is signal.SIGUSR1:
+        return panel.ring.tell(child, tag) and children.signal(child, signal.SIGUSR1)
+    if number not in _DEADLY:
+        return children.signal(child, number)
+    if number is signal.SIGKILL or not panel.options.kind.is_together:
+        panel.settler.condemn(child, tag, number.name)
+        return children.signal(child, signal.SIGKILL)
+    # Others run beside it in the child, which is killed only if it does not end by itself.
+    return panel.ring.tell(child, tag, number) and children.signal(child, signal.SIGUSR1)
 
 
 # -- limits and life -------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 Soft: the child gets SIGUSR1 and raises SoftTimeLimitExceeded inside the task. Hard: the child is
 killed, its task is settled as HARD_LIMIT, and a successor takes its place. Where others run beside it in the child, the
-task is first told to end by itself, and has a second for it.
+task is first told to end by itself, and has a second for it. So it is with one that somebody terminates.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fastq.worker.settle import Settler
 
 logger = logging.getLogger("celery.worker.request")
 
-SOFT, HARD, KILL = 1, 2, 3
+SOFT, HARD, KILL, END = 1, 2, 3, 4
 """What a limit that has passed asks for; the same numbers stand in ext/ring.pyx."""
 
 
@@ -34,7 +34,12 @@ class TimeLimits:
         over, due = self._ring.overdue()
         for child, what, task, tag, limit_s in over:
             name = self._names[task]
-            if what == KILL:
+            if what == END:
+                number = signal.Signals(int(limit_s))
+                if self._settler.condemn(child, tag, number.name):
+                    logger.error("%s did not end when it was told to (%s); killing child %d", name, number.name, child)
+                    self._children.signal(child, signal.SIGKILL)
+            elif what == KILL:
                 if self._settler.condemn(child, tag, limit_s):
                     logger.error("Hard time limit (%ss) exceeded for %s; killing child %d", limit_s, name, child)
                     self._children.signal(child, signal.SIGKILL)

@@ -161,8 +161,8 @@ FATES: dict[Outcome, Fate] = {
         "the task raised `Reject(requeue=True)`", Ending.TAIL, early=Ending.TAIL, state=REJECTED,
         tells=("task_postrun",), level=WARNING, says="rejected, to run again"),
     Outcome.REVOKED: Fate(
-        "it was revoked, or terminated", Ending.ACK, state=REVOKED, keep=Keep.ERROR, tells=("task_revoked",),
-        level=INFO, says="revoked"),
+        "it was revoked, or terminated", Ending.ACK, state=REVOKED, keep=Keep.ERROR,
+        tells=("task_revoked", "task_postrun"), level=INFO, says="revoked"),
     Outcome.EXPIRED: Fate(
         "its time to begin had passed", Ending.ACK, state=REVOKED, keep=Keep.ERROR, tells=("task_revoked",),
         level=INFO, says="expired"),
@@ -170,8 +170,8 @@ FATES: dict[Outcome, Fate] = {
         "`SoftTimeLimitExceeded` was not caught", Ending.ACK, unless="acks_on_failure", otherwise=Ending.DEAD,
         state=FAILURE, keep=Keep.ERROR, send=Send.ERRBACKS, tells=_FAILED, level=ERROR, says="raised unexpected"),
     Outcome.HARD_LIMIT: Fate(
-        "its child was killed for the hard time limit", Ending.ACK, unless="acks_on_timeout", otherwise=Ending.LOSE,
-        state=FAILURE, keep=Keep.ERROR, send=Send.ERRBACKS, tells=_ENDED, level=ERROR, says="ran out of time"),
+        "it was over its hard time limit", Ending.ACK, unless="acks_on_timeout", otherwise=Ending.LOSE,
+        state=FAILURE, keep=Keep.ERROR, send=Send.ERRBACKS, tells=_FAILED, level=ERROR, says="ran out of time"),
     Outcome.LOST: Fate(
         "its child died: killed, out of memory, `os._exit`; or its whole worker did, if the message was not acked",
         Ending.LOSE, unless="reject_on_worker_lost", otherwise=Ending.ACK, state=FAILURE, keep=Keep.ERROR,

@@ -197,6 +197,9 @@ class Settler:
         why = reason or FATES[Outcome(outcome)].says
         if not early and self.orphans.end(tag, ending, why):
             return
+        if ending is Ending.LOSE:
+            self._lose(row, why, float(why) if outcome == Outcome.HARD_LIMIT else None)     # it ended by itself
+            return
         if ending is Ending.TAIL:
             self.endings.publish.append(again(queue, content))
         elif ending is Ending.DEAD and not early:
@@ -221,7 +224,9 @@ class Settler:
             self.endings.lost.append(tag)
             self.endings.rows[tag] = queue, deaths, content
         else:
-            self._judge(row, Outcome.POISONED, f"poison: it killed {deaths + 1} children, the last: {cause}")
+            # One that ran out of time may have ended by itself, and killed nobody.
+            what = f"killed {deaths + 1} children" if limit_s is None else f"was lost {deaths + 1} times"
+            self._judge(row, Outcome.POISONED, f"poison: it {what}, the last: {cause}")
 
     def _judge(self, row: Odd, outcome: Outcome, why: str) -> None:
         """Let a child do what follows from a run that is over; where there is no room for it, go without."""

@@ -87,9 +87,13 @@ def logs_tasks(app: Any, name: str) -> bool:
     return logging.getLogger(name).isEnabledFor(logging.INFO if app.preset == "Celery" else logging.DEBUG)
 
 
-def tell(end: End, *, is_over: bool = False) -> None:
-    """Call hooks and send signals. With *is_over* the run ended without its child, and its prerun has no postrun."""
-    for name in FATES[end.outcome].tells:
+def tell(end: End, *, is_over: bool = False, is_back: bool = False) -> None:
+    """Call hooks and send signals.
+
+    With *is_over* the run ended without its child, and its prerun has no postrun. With *is_back* there is only that:
+    the run has ended, and its task has not.
+    """
+    for name in FATES[end.outcome].tells if not is_back else ("task_postrun",):
         if name in _HOOKS:
             _call_hook(end, name)
         elif name in _SIGNALS and not (is_over and name == "task_postrun"):

@@ -29,7 +29,6 @@ from fastq.exceptions import (
     BackendError,
     ContentDisallowed,
     DecodeError,
-    FastqError,
     Ignore,
     InvalidTaskError,
     Reject,
@@ -40,14 +39,14 @@ from fastq.exceptions import (
     TimeLimitExceeded,
     WireError,
 )
-from fastq.pool.crew import HARD
+from fastq.pool.crew import HARD, RAISED, Terminating
 from fastq.pool.shared import Spill
 from fastq.request import Request
 from fastq.saferepr import saferepr
 from fastq.wire import chord, compression, serializers
 from fastq.wire.message import parse_v1
 from fastq.worker.effects import pack_joined, pack_message, pack_part, pack_reason, pack_result
-from fastq.worker.outcome import FATES, Ending, Keep, Outcome, Send, error_of
+from fastq.worker.outcome import FATES, Ending, Keep, Outcome, Send, ending_of, error_of, rules_of
 from fastq.worker.tell import End, Received, log, tell, tell_refused
 
 logger = logging.getLogger("celery.app.trace")
@@ -148,7 +147,7 @@ class Trace:
             try:
                 meta = self._codec.encode(request.id, states.STARTED, _whereabouts(self._hostname), request=request)
                 self._store_now(request.id, states.STARTED, meta, request.reply_to)
-            except FastqError as error:     # a soft limit that strikes here is no trouble of the store
+            except Exception as error:      # only of the store: no limit is raised before the task itself runs
                 logger.warning("Task %s[%s] begins, and STARTED is not stored: %s", task.name, request.id, error)
         task.before_start(request.id, request.args, request.kwargs)
 
@@ -182,13 +181,24 @@ class Trace:
         try:
             if isinstance(error, Leave):
                 return self._left(task, run.request_now(), error)
+            if isinstance(error, Terminating) and run.signum:
+                return self._end(task, run.request_now(), Outcome.REVOKED, TaskRevokedError("terminated"), run.seconds,
+                                 is_ignored=not wanted, signum=run.signum)
             outcome = outcome_of(error, task.traits.throws)
             if isinstance(error, TimeLimitExceeded) and run.was_told == HARD:
                 outcome, error.args = Outcome.HARD_LIMIT, (run.hard_limit,)
+                if ending_of(outcome, rules_of(task.traits)) is Ending.LOSE:
+                    # It comes back, unless the supervisor says that it has done so too often: then that is its end.
+                    tell(End(task, run.request_now(), outcome, error), is_back=True)
+                    return outcome, pack_reason(str(run.hard_limit))
             return self._end(task, run.request_now(), outcome, error, run.seconds, is_ignored=not wanted)
         finally:
             # Frames hold every local of the task; the text of the traceback is all that is kept.
             error.__traceback__ = None
+
+    def interruption(self, run: Executor) -> BaseException:
+        """Return what is raised in a run that was told something of it before its task was called."""
+        return RAISED[run.was_told]()
 
     def follow(self, run: Executor, row: int) -> Finished:
         """Do what follows from a run that is over without its child; it is not run again."""
@@ -213,9 +223,9 @@ class Trace:
             current.pop(token)
 
     def _end(self, task: Any, request: Request, outcome: Outcome, error: BaseException, seconds: float = 0.0, *,
-             is_ignored: bool, is_over: bool = False, is_read: bool = True) -> Finished:
+             is_ignored: bool, is_over: bool = False, is_read: bool = True, signum: int | None = None) -> Finished:
         fate = FATES[outcome]
-        einfo = ExceptionInfo(error) if fate.keep is not Keep.NEVER and outcome is not Outcome.EXPIRED else None
+        einfo = ExceptionInfo(error) if fate.keep is not Keep.NEVER and fate.state != states.REVOKED else None
         effects = b""
         try:
             if fate.send is Send.RETRY and isinstance(error, Retry) and error.sig is not None:
@@ -229,7 +239,7 @@ class Trace:
             text = einfo.traceback if einfo else None
             effects = self._result(task, request, outcome, error, text, is_ignored) + effects
             effects += self._doom(request, outcome, error, text, is_read=is_read)
-        end = End(task, request, outcome, error, einfo, seconds)
+        end = End(task, request, outcome, error, einfo, seconds, signum)
         log(end)
         if fate.send is Send.ERRBACKS:
             effects += self._errbacks(end)

@@ -67,7 +67,7 @@ class Verdicts:
         self._doom(outcome, queue, content, error, endings)
         task = self._registry.get(str(headers.get("task")))
         if task is not None and signals.task_revoked.receivers:
-            tell(End(task, self._request(headers, properties), outcome, error, signum=signum))
+            tell(End(task, self._request(headers, properties), outcome, error, signum=signum), is_over=True)
 
     def end(self, outcome: Outcome, queue: str, content: bytes, error: BaseException, endings: Endings) -> None:
         """Store what *outcome* stores for the task of a packed message of *queue*, and for what depends on it."""

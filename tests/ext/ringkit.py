@@ -54,6 +54,7 @@ class Slow:
         self.asked: list[tuple[Any, ...]] = []
         self.files = files
         self.pack_result = pack_result
+        self.interruptions: dict[int, type[BaseException]] = {}
         self.opened: tuple[Any, ...] = (11, pack_reason("undecodable"))
 
     def open(self, run: Executor, row: int) -> tuple[Any, ...]:
@@ -78,6 +79,9 @@ class Slow:
     def internal_error(self, run: Executor, row: int, error: BaseException) -> tuple[int, bytes]:
         self.asked.append(("internal_error", row, repr(error)))
         return 13, pack_reason(repr(error))
+
+    def interruption(self, run: Executor) -> BaseException:
+        return self.interruptions[run.was_told]()
 
     def follow(self, run: Executor, row: int) -> tuple[int, bytes]:
         self.asked.append(("follow", row, run.outcome, run.effects))

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from operator import methodcaller
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,7 +20,9 @@ from fastq._ext.ring import Ring
 from tests.deadline import wait_until
 from tests.ext.ringkit import FAST_RESULT, PLAIN, STORES, Kit, message
 
-SOFT, HARD, KILL = 1, 2, 3
+SOFT, HARD, KILL, ENDED = 1, 2, 3, 4
+END = 3
+"""What an executor is told; the names before it are what the ring says of limits."""
 
 
 class Soft(Exception):
@@ -30,12 +33,17 @@ class Hard(Exception):
     """A hard limit."""
 
 
+class End(BaseException):
+    """Somebody terminates it."""
+
+
 @pytest.fixture
 def kits(tmp_path: Path) -> Iterator[Callable[..., Kit]]:
     made: list[Kit] = []
 
     def make(call: Callable[..., Any] = lambda a, b: a + b, **options: Any) -> Kit:
         made.append(Kit(tmp_path, {"add": call}, **options))
+        made[-1].slow.interruptions = {SOFT: Soft, HARD: Hard, END: End}
         return made[-1]
 
     yield make
@@ -196,11 +204,11 @@ def test_a_lane_that_runs_nothing_of_the_user_is_told_nothing(kits: Callable[...
     lane = kit.executors[0].lane()
     lane.begin()
     kit.ring.overdue()
-    assert (lane.told(), lane.interrupt(Soft, Hard)) == (0, 0)
+    assert (lane.told(), lane.interrupt(Soft, Hard, End)) == (0, 0)
 
 
 def overdue_in_thread(ring: Ring, executor: Executor) -> int:
-    level: int = wait_until(lambda: ring.overdue() and executor.interrupt(Soft, Hard), what="the limit to be told")
+    level: int = wait_until(lambda: ring.overdue() and executor.interrupt(Soft, Hard, End), what="the limit to be told")
     return level
 
 
@@ -224,11 +232,11 @@ def test_an_interruption_that_comes_too_late_hits_nobody(kits: Callable[..., Kit
     kit = kits(call, limits=(None, 1e-9))
     kit.put((1, 0, message(body=b"[[], {}, {}]")))
     lane = kit.executors[0].lane()
-    # The task interrupts itself, in C: no bytecode of it is left for that to be raised in.
-    call.__setstate__((lane.interrupt, (Soft, Hard), {}, None))  # type: ignore[attr-defined]
+    # The task has itself told and interrupts itself, in C: no bytecode of it is left for that to be raised in.
+    steps = map(methodcaller("__call__"), [kit.ring.overdue, partial(lane.interrupt, Soft, Hard, End)])
+    call.__setstate__((list, (steps,), {}, None))  # type: ignore[attr-defined]
     assert lane.begin()
-    kit.ring.overdue()
-    assert lane.call_here() == SOFT
+    assert lane.call_here()[1] == SOFT
     lane.succeed(sum(range(1000)))      # where it would be raised
     assert kit.slow.asked == []
     sys.setprofile(print_nothing)       # CPython 3.11 would never come back while something is still to be raised
@@ -236,6 +244,86 @@ def test_an_interruption_that_comes_too_late_hits_nobody(kits: Callable[..., Kit
         print_nothing(None, "", None)
     finally:
         sys.setprofile(None)
+
+
+@pytest.mark.parametrize(("told", "raised"), [((), Soft), ((15,), End)], ids=["soft", "end"])
+def test_a_thread_is_interrupted_when_somebody_wants_it(kits: Callable[..., Kit], told: tuple[int, ...],
+                                                        raised: type[BaseException]) -> None:
+    def wait(a: int, b: int) -> None:
+        while True:
+            time.sleep(0.001)
+
+    kit = kits(wait, grace_s=3600.0)
+    kit.put((1, 0, message()))
+    thread = threading.Thread(target=lambda: kit.executors[0].run(1))
+    thread.start()
+    wait_until(lambda: kit.executors[0].in_task, what="the task to run")
+    assert kit.executors[0].interrupt(Soft, Hard, End) == 0
+    assert kit.ring.tell(0, 1, *told)
+    assert kit.executors[0].interrupt(Soft, Hard, End) == (END if told else SOFT)
+    thread.join(30)
+    assert kit.slow.asked == [("raised", 0, raised, False)]
+
+
+def test_who_is_told_to_end_hears_nothing_else_and_its_child_is_killed_after_the_grace(
+        kits: Callable[..., Kit]) -> None:
+    kit = kits(limits=(1e-9, 1e-9), grace_s=3600.0)
+    kit.put((1, 0, message()), (2, 0, message()))
+    lane, other = kit.executors[0].lane(), kit.executors[0].lane()
+    for each in (lane, other):
+        each.begin()
+        each.call()
+    assert not kit.ring.tell(0, 3, 15) and not kit.ring.tell(1, 1, 15)      # no such run there
+    assert kit.ring.tell(0, 1, 15)
+    assert (kit.ring.tell(0, 1, 2), kit.ring.tell(0, 1)) == (False, False)
+    over, due = kit.ring.overdue()
+    assert [row[3] for row in over] == [2] and due is not None and 3500 < due <= 3600
+    assert (lane.told(), lane.told(), lane.was_told, lane.signum, lane.soft_due()) == (END, 0, END, 15, False)
+    assert (other.told(), other.signum) == (HARD, 0)
+    lane.fail(End())
+    assert lane.signum == 0
+    kit.ring.drain()
+    assert [row[3] for row in kit.ring.overdue()[0]] == []
+    short = kits(grace_s=1e-9)
+    short.put((1, 0, message()))
+    short.executors[0].begin()
+    assert short.ring.overdue() == ([], None)
+    short.ring.tell(0, 1, 9)
+    assert short.ring.overdue() == ([(0, ENDED, 0, 1, 9)], None)
+    short.ring.bury(0)
+    assert short.ring.overdue() == ([], None)
+
+
+def test_a_soft_limit_can_be_told_again_by_hand_and_each_time_is_news(kits: Callable[..., Kit]) -> None:
+    kit = kits(limits=(None, 1e-9))
+    kit.put((1, 0, message()))
+    lane = kit.executors[0].lane()
+    lane.begin()
+    lane.call()
+    assert [row[1] for row in kit.ring.overdue()[0]] == [SOFT]
+    assert (lane.told(), lane.told()) == (SOFT, 0)
+    for _ in range(3):
+        assert kit.ring.tell(0, 1)
+        assert (lane.told(), lane.told(), lane.soft_due()) == (SOFT, 0, True)
+    assert kit.ring.overdue() == ([], None)
+
+
+@pytest.mark.parametrize("told", [0, 15], ids=["soft", "end"])
+@pytest.mark.parametrize("way", ["lane", "run"])
+def test_who_is_told_before_it_is_in_its_task_hears_it_there(kits: Callable[..., Kit], told: int, way: str) -> None:
+    ran: list[int] = []
+    kit = kits(lambda a, b: ran.append(a), grace_s=3600.0, traits=0)
+    kit.slow.before = lambda run, row: kit.ring.tell(0, 1, told) and None  # type: ignore[method-assign]
+    kit.put((1, 0, message()))
+    if way == "run":
+        kit.executors[0].run_ready()
+    else:
+        lane = kit.executors[0].lane()
+        lane.begin()
+        with pytest.raises((Soft, End)) as raised:
+            lane.call()
+        lane.fail(raised.value)
+    assert ran == [] and kit.slow.asked == [("raised", 0, End if told else Soft, False)]
 
 
 def print_nothing(frame: FrameType | None, event: str, arg: object) -> None:
