@@ -57,12 +57,23 @@ def act(self, kind):
     if kind == "ignore": raise Ignore()
     if kind == "reject": raise Reject("not mine")
     if kind == "requeue" and first: raise Reject("not now", requeue=True)
-    if kind == "soft": wait_for("never")
-    if kind == "hard":
-        signal.pause()
+    if kind in ("soft", "hard", "terminated"): return STAY
     if kind == "kill" or (kind == "kill once" and first): os.kill(os.getpid(), signal.SIGKILL)
     if kind == "fault": raise Fault
 
+STAY = object()
+
+def act_here(self, kind):
+    value = act(self, kind)
+    if value is STAY: wait_for("never")
+    return value
+
+async def act_in_loop(self, kind):
+    value = act(self, kind)
+    while value is STAY: await asyncio.sleep(0.001)
+    return value
+
+import asyncio
 marks = os.path.join(os.path.dirname(__file__), "marks")
 def seen(): return open(marks).read().split() if os.path.exists(marks) else []
 def mark(task_id):
@@ -78,7 +89,8 @@ if os.environ.get("FAULTY"):    # in the worker, and not in the test, which impo
     Trace.raised = faulty
 
 for variant, options in VARIANTS.items():
-    app.task(bind=True, base=Loud, name="proj." + variant, throws=(KeyError,), default_retry_delay=0, **options)(act)
+    app.task(bind=True, base=Loud, name="proj." + variant, throws=(KeyError,), default_retry_delay=0, **options)(
+        act_in_loop if os.environ.get("LOOPS") else act_here)
 
 @app.task(ignore_result=True)
 def got(value, key): note(key + "-sent", "callback")
@@ -96,18 +108,20 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "kept": {"ignore_result": True, "store_errors_even_if_ignored": True},
     "retried": {"retry_on_worker_lost": True, "max_retries": 1},
 }
-ENGINES = ("sqlite", "sqlite-solo", "redis", "rabbitmq")
+ENGINES = ("sqlite", "sqlite-solo", "sqlite-threads", "sqlite-asyncio", "redis", "rabbitmq")
+FROM_INSIDE = ("sqlite-threads", "sqlite-asyncio")
+"""Where a task that is over its limit, or terminated, ends without its child."""
 RAISED = ("raise", "sealed", "exit", "interrupt", "memory", "unstorable")
 KINDS = {
     **dict.fromkeys(RAISED, Outcome.RAISED), "return": Outcome.RETURNED, "expected": Outcome.EXPECTED,
     "retry": Outcome.RETRIED, "ignore": Outcome.IGNORED, "reject": Outcome.REJECTED, "requeue": Outcome.REQUEUED,
     "soft": Outcome.SOFT_LIMIT, "hard": Outcome.HARD_LIMIT, "kill": Outcome.LOST, "fault": Outcome.INTERNAL_ERROR,
-    "revoked": Outcome.REVOKED, "expired": Outcome.EXPIRED, "undecodable": Outcome.UNDECODABLE,
+    "revoked": Outcome.REVOKED, "terminated": Outcome.REVOKED, "expired": Outcome.EXPIRED,
+    "undecodable": Outcome.UNDECODABLE,
     "refused": Outcome.REFUSED,
     "unknown": Outcome.UNKNOWN, "header": Outcome.BAD_HEADER,
 }
-NOT_RUN = (Outcome.REVOKED, Outcome.EXPIRED, Outcome.UNDECODABLE, Outcome.REFUSED, Outcome.UNKNOWN,
-           Outcome.BAD_HEADER)
+NOT_RUN = ("revoked", "expired", "undecodable", "refused", "unknown", "header")
 
 
 @dataclass(frozen=True)
@@ -139,15 +153,20 @@ class Case:
             return [(outcome, ending), (Outcome.POISONED, ending_of(Outcome.POISONED, self.rules))]
         return [(outcome, ending)]
 
-    def told(self) -> list[str]:
+    def told(self, engine: str) -> list[str]:
         """What hooks, signals and the task itself note."""
         lines: list[str] = []
         for outcome, ending in self.outcomes():
-            fate, is_over = FATES[outcome], outcome in OVER or (outcome, self.kind) == (Outcome.RETRIED, "kill")
-            if outcome not in NOT_RUN:
+            is_over = (outcome in OVER or self.kind in NOT_RUN or self.kind == "terminated"
+                       or (outcome, self.kind) == (Outcome.RETRIED, "kill"))
+            if engine in FROM_INSIDE and self.kind in ("hard", "terminated"):
+                is_over = False
+            if self.kind not in NOT_RUN:
                 lines += ["task_prerun", "before_start", "ran"]
-            if ending is not Ending.LOSE:
-                lines += [name for name in fate.tells if not (is_over and name == "task_postrun")]
+            if not is_over and outcome is Outcome.POISONED:
+                lines += ["task_postrun"]       # of that run; what follows it is told afterwards
+            tells = FATES[outcome].tells if ending is not Ending.LOSE else ("task_postrun",)
+            lines += [name for name in tells if not (is_over and name == "task_postrun")]
         return lines
 
     def sent(self) -> list[str]:
@@ -197,7 +216,7 @@ CASES = [
     *(Case(kind, "strict") for kind in ("raise", "expected", "soft", "hard", "return")),
     Case("kill", "once"), Case("kill", "retried"), Case("hard", "once"),
 ]
-DEADLY = ("hard", "kill", "soft")
+DEADLY = ("hard", "kill", "soft", "terminated")
 
 
 def cases_of(engine: str) -> list[Case]:
@@ -226,11 +245,24 @@ def notes_of(made: Project) -> dict[str, list[str]]:
     return notes
 
 
-def missing(made: Project, cases: list[Case]) -> list[str]:
+def missing(made: Project, engine: str) -> list[str]:
     """The rows of which not all is noted that is to be."""
     notes = notes_of(made)
-    return [case.id for case in cases if len(notes.get(case.id, ())) < len(case.told())
+    return [case.id for case in cases_of(engine) if len(notes.get(case.id, ())) < len(case.told(engine))
             or len(notes.get(f"{case.id}-sent", ())) < len(case.sent())]
+
+
+class Executioner:
+    """Terminates each task that is to be, when it runs."""
+
+    def __init__(self, made: Project, cases: list[Case]) -> None:
+        self.made = made
+        self.left = {case.id for case in cases if case.kind == "terminated"}
+
+    def look(self) -> None:
+        for task_id in [each for each in self.left if "ran" in notes_of(self.made).get(each, ())]:
+            self.made.app.control.terminate(task_id)
+            self.left.discard(task_id)
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -243,10 +275,12 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     cases = cases_of(request.param)
     with project(folder, f"VARIANTS = {VARIANTS!r}\n" + SOURCE, **settings) as made:
         made.app.control.revoke([case.id for case in cases if case.kind == "revoked"])
-        worker = made.start(concurrency=1 if pool else 2, pool=pool or "prefork", environment={"FAULTY": "1"})
+        worker = made.start(concurrency=1 if pool else 2, pool=pool or "prefork",
+                            environment={"FAULTY": "1", "LOOPS": "1" if pool == "asyncio" else ""})
         for case in cases:
             case.send(made.app, made.tasks)
-        made.wait_for(lambda: not missing(made, cases), 60)
+        executioner = Executioner(made, cases)
+        made.wait_for(lambda: executioner.look() or not missing(made, request.param), 60)
         assert worker.stop(timeout=30) == 0, worker.said()
         yield Shop(made)
     if server is not None:
@@ -259,7 +293,7 @@ def test_a_run_ends_as_the_table_says(shop: Shop, case: Case, request: pytest.Fi
     if case not in cases_of(engine):
         assert engine == "sqlite-solo"      # it cannot have this row
         return
-    assert shop.noted(case.id) == case.told()
+    assert shop.noted(case.id) == case.told(engine)
     assert shop.noted(f"{case.id}-sent") == case.sent()
     assert shop.project.app.AsyncResult(case.id).state == case.state()
     assert (case.id in shop.dead) == (case.outcomes()[-1][1] is Ending.DEAD), shop.dead.get(case.id)
