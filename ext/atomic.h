@@ -71,6 +71,16 @@ static inline void fq_rouse(uint32_t *word, int fd) {
 #endif
 }
 
+/* Whether orphans below this process become its children, from now on; -1: there is no such thing. */
+static inline int fq_adopt_orphans(int on) {
+#ifdef __linux__
+    return prctl(PR_SET_CHILD_SUBREAPER, on) == 0 ? on : -1;
+#else
+    (void)on;
+    return -1;
+#endif
+}
+
 /* Make the kernel kill this process when its parent dies; 0 where there is no such thing. */
 static inline int fq_die_with_parent(void) {
 #ifdef __linux__

@@ -610,3 +610,11 @@ cdef class Executor:
 def die_with_parent() -> bool:
     """Ask the kernel to kill this process when its parent ends; False where that cannot be had."""
     return fq_die_with_parent() != 0
+
+
+def adopt_orphans(bint on) -> bool:
+    """Have processes below this one become its children when their parents end, or no longer.
+
+    False where that cannot be had.
+    """
+    return fq_adopt_orphans(on) >= 0

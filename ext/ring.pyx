@@ -826,7 +826,7 @@ cdef class Ring:
         cdef uint32_t i
         cdef Slot* slot
         cdef list found = []
-        for i in range(self.ring.slots):
+        for i in range(self.touched):
             slot = ring_slot(self.ring, i)
             if is_begun(slot) and not slot.flags & SLOT_EARLY:
                 found.append((slot.tag, *self.row_of(slot)))
@@ -927,7 +927,7 @@ cdef class Ring:
         cdef uint32_t i
         cdef Slot* slot
         cdef uint64_t state
-        for i in range(self.ring.slots):
+        for i in range(self.touched):
             slot = ring_slot(self.ring, i)
             state = fq_load64(&slot.state)
             if (slot.tag != tag or state_phase(state) != SLOT_CLAIMED or slot.flags & SLOT_VERDICT

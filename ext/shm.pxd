@@ -27,6 +27,7 @@ cdef extern from "atomic.h" nogil:
     void fq_sleep(uint32_t *word, uint32_t seen, int fd, int timeout_ms)
     void fq_rouse(uint32_t *word, int fd)
     int fq_die_with_parent()
+    int fq_adopt_orphans(int on)
 
 cdef enum:
     RING_MAGIC = 0x66713031

@@ -78,9 +78,20 @@ patched. For that they have to find the app: it must be a global of a module tha
 new interpreter, which imports the app again: for libraries that do not survive a fork, such as gRPC or CUDA. Settings
 are sent along, so they must be picklable.
 
+`forkserver`, on Linux, is between the two: one new interpreter imports the app, and forks each child. So the next
+child takes milliseconds and shares memory, and nothing that the supervisor has opened or started is in it; but what an
+import starts, such as a thread, is in the fork server and not in the children. The children are the supervisor's own
+and end with it. When the fork server dies they live on; it is started again after 0.1 s, 0.2 s ... 5 s, and a child
+that is due waits for it. One that cannot import the app ends the worker with the reason.
+
 A child that ends before it could take a task is started again after 0.1 s, 0.2 s, 0.4 s ...; after six in a row the
 worker ends with the reason. One that is not up after `worker_proc_alive_timeout` (4 s) is named in the log and waited
 for; after ten times that, a minute at least, it is killed and counts as failed.
+
+A process that a task has started is the task's own business. When its child ends or is killed it runs on, whatever the
+start method, and also when the worker ends: its new parent is the init process, or with `forkserver` the supervisor
+while that lives. Where it must not outlive the task, the task sees to that, for example with a process group that it
+kills in `finally`, and with `PR_SET_PDEATHSIG` for the case that the child itself is killed.
 
 ## Autoscale
 

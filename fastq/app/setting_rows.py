@@ -403,7 +403,7 @@ CELERY_ROWS = (
     Setting("worker_pool_restarts", "CELERYD_POOL_RESTARTS", "bool", False,
             idle="there is no remote command that restarts the pool"),
     Setting("worker_pool_start_method", "CELERYD_POOL_START_METHOD", "string", "fork",
-            doc="How children are made: 'fork' or 'spawn'."),
+            doc="How children are made: 'fork', 'spawn' or 'forkserver' (on Linux)."),
     Setting("worker_prefetch_multiplier", "CELERYD_PREFETCH_MULTIPLIER", "int", 4,
             doc="Messages a worker may hold for each task it can run; 0 is no limit."),
     Setting("worker_proc_alive_timeout", "CELERYD_PROC_ALIVE_TIMEOUT", "float", 4.0,

@@ -24,6 +24,8 @@ CRASH_LIMIT = 5
 PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 LATE_S = 60.0
 """A child that is not up by then is killed, and counts as one that failed to start."""
+AGAIN_S = 0.05
+"""When to ask again for a child that could not be had at once."""
 
 
 @dataclass(slots=True)
@@ -58,7 +60,10 @@ class Ended:
 
 
 class Children:
-    """Keeps *size* children alive. ``begin(index)`` starts the process of one and returns its pid."""
+    """Keeps *size* children alive.
+
+    ``begin(index)`` starts the process of one and returns its pid; or 0, and then it is asked again soon.
+    """
 
     def __init__(self, size: int, begin: Callable[[int], int]) -> None:
         self.size = size
@@ -66,6 +71,7 @@ class Children:
         self._children: dict[int, Child] = {}
         self._due: dict[int, float] = {}
         self._more: set[int] = set()
+        self._awaited: set[int] = set()
         self._failures = 0
         self.poller: selectors.BaseSelector | None = None
 
@@ -87,11 +93,17 @@ class Children:
 
     def _start(self, index: int) -> None:
         self._due.pop(index, None)
-        signals.worker_before_create_process.send(sender=self)
+        if index not in self._awaited:
+            signals.worker_before_create_process.send(sender=self)
+        self._awaited.discard(index)
         try:
             pid = self._begin(index)
         except OSError as error:
             self._failed(index, f"child {index} cannot be started: {error}")
+            return
+        if pid == 0:
+            self._awaited.add(index)
+            self._due[index] = time.monotonic() + AGAIN_S
             return
         pidfd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else -1
         self._children[index] = Child(index, pid, pidfd, time.monotonic())

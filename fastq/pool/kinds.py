@@ -66,7 +66,7 @@ class Kind:
     patch: str | None = None
     extra: str | None = None
     """What to install for it: ``fastq[extra]``."""
-    start_methods: tuple[str, ...] = ("fork", "spawn")
+    start_methods: tuple[str, ...] = ("fork", "spawn", "forkserver")
     can: Mapping[str, str] = field(default_factory=dict)
 
     def seats(self, concurrency: int) -> int:
@@ -106,7 +106,7 @@ PREFORK = Kind("prefork", "fastq.pool.alone:live", can={
     "time_limit": "its child is killed", "terminate": "its child is killed",
     "deaths": "its task counts a death",
     "max_tasks_per_child": "yes", "max_memory_per_child": "looked at when a task ends",
-    "processes": "`-c` is their number", "start_method": "fork, spawn", "autoscale": "children",
+    "processes": "`-c` is their number", "start_method": "fork, spawn, forkserver", "autoscale": "children",
 })
 SOLO = Kind("solo", None, start_methods=("fork",), can={
     "functions": "yes, in the supervisor", "coroutines": "in an event loop of the supervisor, one at a time",
@@ -116,13 +116,13 @@ THREADS = Kind("threads", "fastq.pool.threads:live", at_a_time="`-c`", is_togeth
     "functions": "each in a thread", "coroutines": "in an event loop of each thread, one at a time",
     "soft_time_limit": "raised in the thread, in C calls when they return",
     "time_limit": _KILLS_ALL, "terminate": _KILLS_ALL, "deaths": _DEATHS, **_FROM_OUTSIDE,
-    "processes": "`--processes`", "start_method": "fork, spawn", "autoscale": "children of `-c` threads",
+    "processes": "`--processes`", "start_method": "fork, spawn, forkserver", "autoscale": "children of `-c` threads",
 })
 ASYNCIO = Kind("asyncio", "fastq.pool.aio:live", at_a_time="`-c`", is_together=True, usual=100, host="loop", can={
     "functions": "in threads beside the loop, 32 at most", "coroutines": "natively, in one event loop",
     "soft_time_limit": "raised at the `await` where the task stands",
     "time_limit": _KILLS_ALL, "terminate": _KILLS_ALL, "deaths": _DEATHS, **_FROM_OUTSIDE,
-    "processes": "`--processes`", "start_method": "fork, spawn", "autoscale": "children of `-c` tasks",
+    "processes": "`--processes`", "start_method": "fork, spawn, forkserver", "autoscale": "children of `-c` tasks",
 })
 _GREEN: dict[str, Any] = {
     "at_a_time": "`-c`", "is_together": True, "usual": 100, "host": "greenlet", "start_methods": ("spawn",), "can": {

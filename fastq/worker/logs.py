@@ -23,9 +23,10 @@ def set_up(app: Any, hostname: str, level: int | str | None, file: str | None, *
         log.redirect_stdouts(conf.worker_redirect_stdouts_level)
 
 
-def is_split(file: str | None, hostname: str) -> bool:
-    """Tell whether each child has a log file of its own."""
-    return bool(file) and _path(str(file), hostname, 0) != _path(str(file), hostname, None)
+def split_off(app: Any, hostname: str, level: int | str | None, file: str | None, as_json: bool, child: int) -> None:
+    """In a *child* that was forked: open a log file of its own, where the name *file* counts them. Else it inherits."""
+    if file and _path(file, hostname, child) != _path(file, hostname, None):
+        set_up(app, hostname, level, file, as_json=as_json, child=child)
 
 
 def _path(file: str, hostname: str, child: int | None) -> str:

@@ -15,7 +15,7 @@ from fastq.pool import kinds
 from fastq.pool.kinds import Kind
 from fastq.wire.entity import worker_direct
 
-START_METHODS = ("fork", "spawn")
+START_METHODS = ("fork", "spawn", "forkserver")
 SPARE = 8
 """Children that remote control may add; each thread takes 8 KiB of the ring, so that those kinds have none to spare."""
 ENDLESS = 2**31 - 1

@@ -1,4 +1,4 @@
-"""A child that was started as a new interpreter: it imports the app itself, and finds what its supervisor shares.
+"""A child, or a fork server, that is a new interpreter: it imports the app itself, and finds what is shared with it.
 
 The supervisor sends a `Recipe`; what comes out is the same `ChildSpec` that a forked child inherits.
 """
@@ -8,18 +8,21 @@ from __future__ import annotations
 import mmap
 import pickle
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from fastq.app import loader
 from fastq.app.results import Expiry
 from fastq.exceptions import ConfigError, PoolError
+from fastq.pool import forker
 from fastq.pool.kinds import Kind
 from fastq.pool.shared import Spill
 from fastq.pool.start import FAILED, become
+from fastq.proc import set_title
 from fastq.worker import child, logs
 
 ENTRY = "fastq.worker.spawned:main"
+SERVER = "fastq.worker.spawned:serve"
 
 
 class Recipe(NamedTuple):
@@ -81,7 +84,23 @@ def main(recipe: Recipe, index: int) -> None:
     sys.exit(FAILED)
 
 
-def spec_of(recipe: Recipe, index: int) -> child.ChildSpec:
+def serve(recipe: Recipe, channel_fd: int) -> None:
+    """Be the fork server at the other end of *channel_fd*, and end."""
+    def prepare() -> Callable[[int], int]:
+        set_title(f"[fastq] {recipe.hostname}: fork server")
+        spec = spec_of(recipe)
+
+        def live(index: int) -> int:
+            logs.split_off(spec.app, spec.hostname, recipe.loglevel, recipe.logfile, recipe.logs_json, index)
+            return child.main(spec, index)
+
+        return live
+
+    become(lambda fd: forker.serve(fd, prepare, recipe.parent_pid), channel_fd)
+    sys.exit(FAILED)
+
+
+def spec_of(recipe: Recipe, index: int | None = None) -> child.ChildSpec:
     """Import the app and put together what the child works with. Raises PoolError when a task is not there."""
     app = loader.import_object(recipe.app)
     app.conf.override(recipe.settings, "the supervisor")

@@ -7,6 +7,7 @@ while something is on trial, in pools where others would share the blame for its
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -15,8 +16,9 @@ from collections.abc import Callable
 
 from fastq._ext.ring import Ring
 from fastq.app.traits import Traits
-from fastq.exceptions import ConfigError
+from fastq.exceptions import ConfigError, PoolError
 from fastq.pool.children import Children, Ended
+from fastq.pool.forkserver import ForkServer
 from fastq.pool.start import by_fork, by_spawn
 from fastq.worker import child, logs, spawned
 from fastq.worker.autoscale import Autoscaler
@@ -45,6 +47,7 @@ class Staff:
         self._sleeper = sleeper
         self._resized = resized
         self.children = Children(told.children, begin)
+        self._server = begin if isinstance(begin, ForkServer) else None
         self._limits = TimeLimits(ring, self.children, settler, list(traits))
         self._acks_late = [each.acks_late for each in traits.values()]
         self._trial = told.most_children if told.kind.is_together else -1
@@ -54,9 +57,15 @@ class Staff:
     def start(self) -> None:
         """Start all of them."""
         self.children.watch(self._sleeper.poller)
+        if self._server is not None:
+            self._server.watch(self._sleeper.poller)
         sys.stdout.flush()
         sys.stderr.flush()
-        self.children.start()
+        try:
+            self.children.start()
+        except PoolError:
+            self._let_go()
+            raise
 
     def __len__(self) -> int:
         return len(self.children)
@@ -81,7 +90,8 @@ class Staff:
                            self._told.patience_s)
         if self._scaler is not None and (size := self._scaler.wanted(self.size, self._ring.in_hand)) != self.size:
             self.resize(size)
-        dues = [self.children.tend(), self._scaler.due_s(self.size) if self._scaler else None]
+        dues = [self._server.tend() if self._server else None, self.children.tend(),
+                self._scaler.due_s(self.size) if self._scaler else None]
         if self._trial >= 0 and self._hold_trials():
             dues.append(TRIAL_LOOK_S)
         return min((due for due in dues if due is not None), default=None)
@@ -151,9 +161,17 @@ class Staff:
         self.kill(late, why)
         self.children.start()
 
-    def kill_all(self, why: str) -> None:
-        """Kill every child on purpose."""
-        self.kill(set(range(self._told.most_children + (self._trial >= 0))), why)
+    def end(self, why: str) -> bool:
+        """Kill the children that are left, and let go of what they were made from; returns whether any were left."""
+        if is_cold := len(self) > 0:
+            self.kill(set(range(self._told.most_children + (self._trial >= 0))), why)
+        self._let_go()
+        return is_cold
+
+    def _let_go(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        gc.unfreeze()       # each fork froze what there was: the ring, and all else of this worker, would stay for ever
 
 
 def starter(told: WorkerOptions, spec: ChildSpec, ring_fd: int, *, loglevel: int | str | None, logfile: str | None,
@@ -161,8 +179,7 @@ def starter(told: WorkerOptions, spec: ChildSpec, ring_fd: int, *, loglevel: int
     """Return what starts a child's process. Raises ConfigError for what cannot be had that way."""
     if told.start_method == "fork":
         def live(index: int) -> int:
-            if logs.is_split(logfile, spec.hostname):   # else the supervisor's file is inherited
-                logs.set_up(spec.app, spec.hostname, loglevel, logfile, as_json=logs_json, child=index)
+            logs.split_off(spec.app, spec.hostname, loglevel, logfile, logs_json, index)
             return child.main(spec, index)
 
         return by_fork(live)
@@ -175,4 +192,6 @@ def starter(told: WorkerOptions, spec: ChildSpec, ring_fd: int, *, loglevel: int
         logs_json=logs_json)
     spawned.check(recipe)
     fds = {ring_fd, spec.wake_fd, *(fd for bell in spec.bells for fd in bell)}
+    if told.start_method == "forkserver":
+        return ForkServer(lambda fd: by_spawn(spawned.SERVER, recipe, {*fds, fd})(fd), told.patience_s)
     return by_spawn(spawned.ENTRY, recipe, fds, spec.kind.patch)

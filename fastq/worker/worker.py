@@ -6,7 +6,6 @@ started, let tasks finish while acks and heartbeats go on, stop the children, le
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import threading
@@ -471,8 +470,7 @@ class Worker:
             self._staff.reap()
             if len(self._staff):
                 self._sleeper.poller.select(0.05)
-        if len(self._staff):
-            self._staff.kill_all("the worker was stopped while it ran")
+        if self._staff.end("the worker was stopped while it ran"):
             self._settler.take_back()
         self._settler.conclude()
 
@@ -493,4 +491,3 @@ class Worker:
     def _free_ring(self) -> None:
         self._sleeper.close()
         self._room.free()
-        gc.unfreeze()       # each fork froze what there was: the ring, and all else of this worker, would stay for ever

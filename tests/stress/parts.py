@@ -141,7 +141,8 @@ def _on(broker: str, make: Callable[..., Cycle], **options: Any) -> Part:
 
 PARTS = {
     **{f"worker-{pool}": _on("sqlite", work, pool=pool) for pool in ("prefork", "solo", "threads", "asyncio")},
-    "worker-prefork-spawn": _on("sqlite", work, pool="prefork", start_method="spawn", quick=2),
+    **{f"worker-prefork-{method}": _on("sqlite", work, pool="prefork", start_method=method, quick=2)
+       for method in ("spawn", "forkserver")},
     **{f"worker-{pool}": _on("sqlite", work, pool=pool, quick=2) for pool in ("gevent", "eventlet")},
     **{f"worker-on-{broker}": _on(broker, work, pool="prefork") for broker in ("redis", "rabbitmq")},
     **{f"producer-on-{broker}": _on(broker, produce) for broker in ("sqlite", "redis", "rabbitmq")},
