@@ -7,8 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 
+import pytest
+
 from tests.conformance.broker import Broker, bodies, pack
-from tests.conformance.engine import atomic
+from tests.conformance.engine import Engine, atomic, leased
 from tests.deadline import wait_until
 
 Open = Callable[..., Broker]
@@ -57,6 +59,22 @@ def test_a_sleeper_is_woken_by_what_another_worker_hands_back(open_broker: Open)
     one.end(back=[(tag, tag)])
     assert readable(two, 5)
     assert bodies(two.take(1, 1)) == [b"a"]
+
+
+@leased
+@pytest.mark.parametrize("what", ["the most urgent", "the least urgent", "one that is due before all others"])
+def test_a_sleeper_is_woken_by(open_broker: Open, engine: Engine, what: str) -> None:
+    worker, producer = open_broker(), open_broker()
+    worker.attach("q")
+    producer.publish_one("q", b"a", run_at=time.time() + 3600)
+    fall_asleep(worker)
+    assert not readable(worker, 0)
+    if what == "one that is due before all others":
+        producer.publish_one("q", b"b", run_at=time.time() + 0.5)
+    else:
+        producer.send("b", priority=engine.urgency(9 if what == "the most urgent" else 0))
+    assert readable(worker, 5)
+    assert bodies(worker.wait_for(1, 1)) == [b"b"]
 
 
 @atomic
