@@ -11,7 +11,7 @@ from tests.gates import source
 
 ROOT = Path(__file__).resolve().parent.parent
 GATES = [source.sizes, source.names, source.docstrings, source.leftovers, source.references, source.stubs,
-         source.contracts]
+         source.contracts, source.scripts]
 Gate = Callable[[Path], Iterator[str]]
 
 
@@ -127,3 +127,21 @@ def test_a_c_function_that_speaks_of_exceptions_passes(found, declaration):
 
 def test_a_textual_constant_is_caught(found):
     assert "cdef enum" in found(source.contracts, {"ext/a.pyx": "DEF SIZE = 3\n"})[0]
+
+
+@pytest.mark.parametrize(("body", "missing"), [
+    ("return redis.call('GET', KEYS[1])\n", ["KEYS", "Returns"]),
+    ("redis.call('PUBLISH', 'a', ARGV[1])\n", ["ARGV"]),
+    ("local function f(a)\n  return a\nend\n", []),
+])
+def test_a_script_that_does_not_say_what_it_is_given_is_caught(found, body, missing):
+    name = "fastq/lua/a.lua"
+    assert found(source.scripts, {name: f"-- Says something.\n\n{body}"}) == [
+        f"{name} does not say at its top: {word}" for word in missing]
+    head = "".join(f"-- {word} and what it is\n" for word in missing)
+    assert found(source.scripts, {name: f"-- Says something.\n--\n{head}\n{body}"}) == []
+
+
+def test_a_long_line_of_a_script_is_caught(found):
+    assert found(source.scripts, {"fastq/lua/a.lua": f"-- {'x' * 118}\n\nlocal a = 1 \n"}) == [
+        f"fastq/lua/a.lua:{line} is longer than 120 signs, or ends in a blank" for line in (1, 3)]

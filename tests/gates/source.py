@@ -97,6 +97,21 @@ def contracts(root: Path) -> Iterator[str]:
             yield f"ext/{path.name}: {match[0]}: a cdef enum does this without a macro"
 
 
+def scripts(root: Path) -> Iterator[str]:
+    """A script of a server says above its first line what it is given, and what comes back."""
+    for path in sorted((root / "fastq").rglob("*.lua")):
+        head, _, body = path.read_text().partition("\n\n")
+        told = [line for line in head.splitlines() if line.startswith("-- ")]
+        wanted = [name for name in ("KEYS", "ARGV") if re.search(rf"\b{name}\b", body)]
+        wanted += ["Returns"] if re.search(r"^return\b", body, re.MULTILINE) else []
+        for name in wanted:
+            if not any(re.match(rf"-- {name}\b", line) for line in told):
+                yield f"{path.relative_to(root)} does not say at its top: {name}"
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if len(line) > 120 or line != line.rstrip():
+                yield f"{path.relative_to(root)}:{number} is longer than 120 signs, or ends in a blank"
+
+
 OBJECTS = {"object", "bytes", "bytearray", "str", "tuple", "list", "dict", "set", "frozenset", "type"}
 SHAPE = re.compile(
     r"(?:cdef|cpdef)\s+(?:inline\s+|api\s+|public\s+)*(?P<returns>[\w\s.*\[\],()]*?)\s*"

@@ -1,11 +1,11 @@
--- Note that members of one chord have ended, and say whether it is complete; with Celery's keys, so that its workers and
--- ours count together.
+-- Note that members of one chord have ended, and say whether it is complete; with Celery's keys, so that its workers
+-- and ours count together.
 --
 -- KEYS[1] .j members, [2] .t members that were added, [3] .s size, [4] .d which have been counted, [5] .c who completes
 --     it, or "done"; [6] .b the plan, which Celery does not know; [7] the saved group
 -- ARGV[1] 1 when members are ordered (a sorted set; else a list), [2] seconds to keep the keys, 0 for ever,
 --     [3] seconds to keep a claim, [4] the plan, or "", then for each member: task id, member, score
--- Returns {} when there is nothing to complete, else {the number of the member that completes it, from 1; the plan; 
+-- Returns {} when there is nothing to complete, else {the number of the member that completes it, from 1; the plan;
 --     what has been counted, each as task id:score}
 --
 -- The claim is the id of the member: told again, since its worker died before the body was on its way, it has it still.

@@ -1,8 +1,9 @@
 -- Say of how many members a chord is.
 --
 -- KEYS[1] .s size, [2] .c who completes it, or "done", [3] the saved group, [4] .b the plan
--- ARGV[1] size, [2] seconds to keep the keys, 0 for ever, [3] 1 to count anew what is done, [4] the group, or "", [5] the
---     plan, or ""
+-- ARGV[1] size, [2] seconds to keep the keys, 0 for ever, [3] 1 to count anew what is done, [4] the group, or "", [5]
+--     the plan, or ""
+-- Returns 1 when it was said, 0 when the chord is done.
 
 local kept_s = tonumber(ARGV[2])
 

@@ -1,7 +1,7 @@
 -- A worker leaves: all that it holds is next in line again, as it was.
 --
--- KEYS[1] fastq.lives, [2] fastq.life.<life>, [3] fastq.held.<life>, [4] how many inboxes there are is told by ARGV[3];
---     they come first, then the lists of its lanes, in order
+-- KEYS[1] fastq.lives, [2] fastq.life.<life>, [3] fastq.held.<life>, then its inboxes, then the lists of its lanes, in
+--     order
 -- ARGV[1] life, [2] for how long its inboxes stay closed (ms), [3] how many inboxes
 -- Returns how many messages went back; -1 when this life is over already.
 

@@ -5,9 +5,9 @@
 -- then        the lists of the lanes in serving order: all queues of step 0, of step 3, ...
 -- then        the trial lists, one a queue; the future sets, one a queue; the inboxes, one a queue
 -- then        whatever else is written to, each named by its place in KEYS
--- ARGV[1] life, [2] number of the turn, [3] number of the first tag to give, [4] credit: how many at most, -1: none, but
---     future messages that are due are moved all the same, [5] which queue is the first (from 0), or -1: each is served before those behind it, [6] 1 when a suspect may be
---     given, [7] how many lists, [8] how many queues
+-- ARGV[1] life, [2] number of the turn, [3] number of the first tag to give, [4] credit: how many at most, -1: none,
+--     but future messages that are due are moved all the same, [5] which queue is the first (from 0), or -1: each is
+--     served before those behind it, [6] 1 when a suspect may be given, [7] how many lists, [8] how many queues
 -- then nine groups, each behind the count of its members:
 --     adopted   queue (from 0), first number, count: what a blocking wait told, so that the client knows it already; -1
 --               as number: it has ended, and is not held first
