@@ -78,6 +78,15 @@ class Complete(NamedTuple):
     plan: bytes
 
 
+class Opening(NamedTuple):
+    """What a store is told of a chord before its members are sent; see `Chords.chord_open`."""
+
+    group_id: str
+    size: int
+    group: bytes | None = None
+    plan: bytes = b""
+
+
 class Claim(NamedTuple):
     """What completes the chord *group_id*, of which the member *task_id* was the last, is among what leaves."""
 

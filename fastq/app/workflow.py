@@ -15,7 +15,7 @@ from fastq._ext.envelope import TaskTemplate, dumps
 from fastq.app import send as sending
 from fastq.canvas.plan import Call, Open, Plan
 from fastq.exceptions import ImproperlyConfigured, Unsupported
-from fastq.types import Message
+from fastq.types import Message, Opening
 from fastq.wire import serializers
 
 _new_tuple = tuple.__new__
@@ -61,9 +61,10 @@ def open_chords(app: Any, opens: list[Open], *, renew: bool = False) -> None:
     kept = conf.result_expires if conf.result_chord_expires is None else conf.result_chord_expires
     kept_s = kept.total_seconds() if isinstance(kept, timedelta) else kept
     expires_at = time.time() + kept_s if kept_s else None
-    for group_id, size, nested, plan in opens:
-        document = None if nested is None else _document(app, nested)
-        store.chord_open(group_id, size, group=document, plan=plan, expires_at=expires_at, renew=renew)
+    documents = [None if opened.nested is None else _document(app, opened.nested) for opened in opens]
+    told = [Opening(group_id, size, document, plan)
+            for (group_id, size, _, plan), document in zip(opens, documents, strict=True)]
+    store.chord_open_all(told, expires_at=expires_at, renew=renew)
 
 
 def _inline(app: Any) -> bool:

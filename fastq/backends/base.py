@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
-from fastq.types import Chord, Claim, Complete, Part, Result
+from fastq.types import Chord, Claim, Complete, Opening, Part, Result
 
 
 class Documents(Protocol):
@@ -52,6 +52,9 @@ class Chords(Protocol):
         A *plan* is kept in place of what the members bring. A chord that has sent its body stays done, unless *renew*:
         then it counts anew. Raises BackendError.
         """
+
+    def chord_open_all(self, opens: Sequence[Opening], *, expires_at: float | None = None, renew: bool = False) -> None:
+        """`chord_open` for many, in few steps. Raises BackendError; some may be open then."""
 
     def chord_add(self, group_id: str, count: int = 1) -> None:
         """Say that the chord has *count* members more. Raises BackendError."""

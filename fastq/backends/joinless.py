@@ -19,7 +19,7 @@ class Joinless:
             "results over rpc:// go to the process that sent the task and are kept nowhere, so no chord can be joined "
             "and no group saved: set result_backend to redis:// or sqlite://. A group before a task is a chord, too")
 
-    chord_open = chord_add = chord_count = chord_get = chord_hold = chord_close = refuse
+    chord_open = chord_open_all = chord_add = chord_count = chord_get = chord_hold = chord_close = refuse
     group_put = group_get = group_forget = refuse
 
 
@@ -35,4 +35,4 @@ class Uncounting:
             f"{type(self).__name__} counts no members of chords, so none can be added to one that runs: set "
             "result_backend to redis:// or sqlite://, or return the new task's work from the member itself")
 
-    chord_open = chord_add = chord_count = chord_get = chord_hold = chord_close = refuse
+    chord_open = chord_open_all = chord_add = chord_count = chord_get = chord_hold = chord_close = refuse

@@ -24,7 +24,7 @@ from fastq.exceptions import BackendError, TransportError, WireError
 from fastq.states import SUCCESS
 from fastq.transport.redis_cluster import Cluster
 from fastq.transport.redis_script import Script
-from fastq.types import Chord, Claim, Complete, Part, Result
+from fastq.types import Chord, Claim, Complete, Opening, Part, Result
 
 MANY = 1000
 """Documents fetched, or dropped, by one command."""
@@ -177,8 +177,12 @@ class RedisStore:
     def chord_open(self, group_id: str, size: int, *, group: bytes | None = None, plan: bytes = b"",
                    expires_at: float | None = None, renew: bool = False) -> None:
         """Say of how many members a chord is; see `Chords.chord_open`. Raises BackendError."""
+        self.chord_open_all([Opening(group_id, size, group, plan)], expires_at=expires_at, renew=renew)
+
+    def chord_open_all(self, opens: Sequence[Opening], *, expires_at: float | None = None, renew: bool = False) -> None:
+        """`chord_open` for many, some hundreds in one packet. Raises BackendError."""
         with _as_backend_error():
-            self._chords.open(group_id, size, group, plan, expires_at, renew=renew)
+            self._chords.open(opens, expires_at, renew=renew)
 
     def chord_add(self, group_id: str, count: int = 1) -> None:
         """Say that a chord has *count* members more. Raises BackendError."""

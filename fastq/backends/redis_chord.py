@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from fastq.transport.redis_link import Link
 from fastq.transport.redis_script import Argument, Script
-from fastq.types import Chord, Claim, Complete, Part
+from fastq.types import Chord, Claim, Complete, Opening, Part
 
 CLAIM_S = 20
 """Until what completes the chord is with the broker. Shorter than a lease: what a dead worker had claimed may have to
@@ -23,6 +24,8 @@ DONE_S = 300
 """So long a chord that is done is remembered: a member that is run twice must not begin it anew."""
 MANY = 1000
 """Members told by one command."""
+TOGETHER = 250
+"""Chords told of in one packet."""
 
 _OPEN = Script.named("chord_open")
 _COUNT = Script.named("chord_count")
@@ -53,12 +56,17 @@ class RedisChords:
     def _call(self, group_id: str, question: Callable[[Link], Any]) -> Any:
         return self._ask(self._key(group_id), question)
 
-    def open(self, group_id: str, size: int, group: bytes | None, plan: bytes, expires_at: float | None, *,
-             renew: bool) -> None:
-        """Say of how many members a chord is."""
-        keys = [self._key(group_id, end) for end in (".s", ".c", "", ".b")]
-        arguments: list[Argument] = [size, _seconds(expires_at), int(renew), group or b"", plan]
-        self._call(group_id, lambda link: _OPEN.call(link, keys, arguments))
+    def open(self, opens: Sequence[Opening], expires_at: float | None, *, renew: bool) -> None:
+        """Say of how many members chords are."""
+        at_once = 1 if self._is_apart else TOGETHER     # in a cluster each is on a node of its own
+        for start in range(0, len(opens), at_once):
+            piece = opens[start:start + at_once]
+            calls = [self._opening(each, _seconds(expires_at), renew=renew) for each in piece]
+            self._call(piece[0].group_id, partial(_OPEN.call_all, calls=calls))
+
+    def _opening(self, chord: Opening, kept_s: int, *, renew: bool) -> tuple[list[bytes], list[Argument]]:
+        keys = [self._key(chord.group_id, end) for end in (".s", ".c", "", ".b")]
+        return keys, [chord.size, kept_s, int(renew), chord.group or b"", chord.plan]
 
     def add(self, group_id: str, count: int) -> None:
         """Say that a chord has *count* members more."""

@@ -18,7 +18,7 @@ from fastq.transport import sqlite_chord, sqlite_result
 from fastq.transport.bell import RESULTS, Sleeper, interest_of
 from fastq.transport.sqlite_file import FileOptions, SqliteFile
 from fastq.transport.url import merge_options, parse_url
-from fastq.types import Chord, Claim, Complete, Part, Result
+from fastq.types import Chord, Claim, Complete, Opening, Part, Result
 
 NAP_S = 5.0
 """The longest sleep: should a ring ever be lost, a result is seen this much later."""
@@ -133,10 +133,15 @@ class SqliteStore:
     def chord_open(self, group_id: str, size: int, *, group: bytes | None = None, plan: bytes = b"",
                    expires_at: float | None = None, renew: bool = False) -> None:
         """Say of how many members a chord is; see `Chords.chord_open`."""
+        self.chord_open_all([Opening(group_id, size, group, plan)], expires_at=expires_at, renew=renew)
+
+    def chord_open_all(self, opens: Sequence[Opening], *, expires_at: float | None = None, renew: bool = False) -> None:
+        """`chord_open` for many, in one transaction."""
         with self._chords() as conn:
-            sqlite_chord.open_chord(conn, group_id, size, plan, expires_at, renew=renew)
-            if group is not None:
-                sqlite_chord.put_group(conn, group_id, group, expires_at)
+            for group_id, size, group, plan in opens:
+                sqlite_chord.open_chord(conn, group_id, size, plan, expires_at, renew=renew)
+                if group is not None:
+                    sqlite_chord.put_group(conn, group_id, group, expires_at)
 
     def chord_add(self, group_id: str, count: int = 1) -> None:
         """Say that a chord has *count* members more."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from fastq.exceptions import TransportError
 from fastq.transport.redis_error import ScriptGone
-from fastq.transport.redis_link import Link
+from fastq.transport.redis_link import Link, ReplyError, pack
 
 Argument = bytes | str | int | float
 
@@ -51,6 +51,21 @@ class Script:
     def load(self, link: Link) -> None:
         """Have the server learn it. Raises TransportError."""
         link.call("SCRIPT", "LOAD", self.text)
+
+    def call_all(self, link: Link, calls: Sequence[tuple[Sequence[bytes], Iterable[Argument]]]) -> list[Any]:
+        """Run it for each of *calls*, keys and arguments, and return the replies: one round trip for all. Raises
+        TransportError when one fails; the others are done.
+        """
+        if len(calls) == 1:
+            return [self.call(link, *calls[0])]
+        # With its text in front it need not be asked whether the server knows it.
+        packed = [pack(("SCRIPT", "LOAD", self.text)), *(pack(tuple(self.words(*each))) for each in calls)]
+        link.send(b"".join(packed))
+        replies = [link.receive() for _ in packed]
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                raise link.error_of(reply)
+        return replies[1:]
 
     def call(self, link: Link, keys: Sequence[bytes], arguments: Iterable[Argument]) -> Any:
         """Run it and return its reply, on a link with nothing outstanding. Raises TransportError."""

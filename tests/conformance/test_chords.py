@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from fastq import backends
-from fastq.types import Claim, Part
+from fastq.types import Claim, Opening, Part
 
 
 @pytest.fixture(params=["sqlite", "memory", *(pytest.param(name, marks=getattr(pytest.mark, name))
@@ -68,6 +68,18 @@ def test_many_are_counted_at_once_for_several_chords(store: Any, gid: str):
     found = store.chord_count([part(open_one, 0), *parts, part(other, 0)], soon())
     assert [complete.group_id for complete in found] == [gid, other]
     assert len(found[0].task_ids) == len(store.chord_get(gid).members) == 3000
+
+
+def test_many_are_opened_at_once(store: Any, gid: str):
+    opens = [Opening(f"{gid}-{n}", 1 + n % 2, b"group %d" % n, b"plan %d" % n) for n in range(600)]
+    opens.append(Opening(gid, 1))
+    for _ in range(2):
+        store.chord_open_all(opens, expires_at=soon())
+    parts = [part(each.group_id, 0, plan=b"") for each in opens]
+    found = {complete.group_id: complete.plan for complete in store.chord_count(parts, soon())}
+    assert found == {each.group_id: each.plan for each in opens if each.size == 1}
+    assert [store.chord_get(f"{gid}-{n}").group for n in (0, 599)] == [b"group 0", b"group 599"]
+    store.chord_open_all([])
 
 
 def test_a_member_that_is_told_twice_counts_once(store: Any, gid: str):

@@ -8,13 +8,15 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import redis as client
 from celery.backends.redis import CHORD_PART_RETURN_LUA
 
 from fastq.app.results import Expiry
 from fastq.backends.redis import RedisStore
 from fastq.backends.redis_chord import CLAIM_S
+from fastq.exceptions import BackendError
 from fastq.transport.redis_link import Link
-from fastq.types import Claim, Endings, Part
+from fastq.types import Claim, Endings, Opening, Part
 from fastq.wire import chord
 from fastq.worker.join import Joiner
 
@@ -104,3 +106,34 @@ def test_a_claim_of_somebody_else_and_a_chord_that_is_done_stay_as_they_are(
     assert (link.call("TTL", key) == -1) is (kept is None)
     store.chord_close([gid])
     assert store.chord_get(gid).is_done
+
+
+def test_the_chords_of_a_workflow_are_opened_in_one_round_trip(
+    open_redis: Callable[..., RedisStore], gid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, sends, send = open_redis(), list[int](), Link.send
+    store.chord_open(gid, 1)
+
+    def counted(link: Link, data: bytes) -> None:
+        sends.append(len(data))
+        send(link, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Link, "send", counted)
+        store.chord_open_all([Opening(f"{gid}-{n}", 10) for n in range(111)], expires_at=time.time() + KEPT_S)
+    assert len(sends) == 1
+    assert store.chord_count([part(f"{gid}-110", place) for place in range(10)], time.time() + KEPT_S)
+
+
+def test_one_that_fails_is_told_and_the_connection_is_left_in_order(
+    open_redis: Callable[..., RedisStore], redis_url: str, gid: str
+) -> None:
+    store, opens = open_redis(), [Opening(f"{gid}-{n}", 1) for n in range(3)]
+    with client.Redis.from_url(redis_url) as other:
+        other.lpush(f"celery-taskset-meta-{gid}-1.c", "no text")
+        with pytest.raises(BackendError, match="WRONGTYPE"):
+            store.chord_open_all(opens, expires_at=time.time() + KEPT_S)
+        other.delete(f"celery-taskset-meta-{gid}-1.c")
+    store.chord_open_all(opens, expires_at=time.time() + KEPT_S)
+    assert [one.group_id for one in store.chord_count([part(each.group_id, 0) for each in opens])] == [
+        each.group_id for each in opens]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from fastq import chord, group
 from fastq.backends.joinless import Joinless
 from fastq.exceptions import CPendingDeprecationWarning
+from fastq.types import Opening
 from tests.unit.canvas.conftest import Sent
 
 
@@ -26,14 +28,14 @@ def _inline(app: Any) -> None:
 def opened(app: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, Any, bool]]:
     """What the store was told of chords, with the messages that had left by then."""
     told: list[tuple[str, int, Any, bool]] = []
-    really = app.backend.chord_open
+    really = app.backend.chord_open_all
 
-    def chord_open(group_id: str, size: int, *, group: Any = None, renew: bool = False, **rest: Any) -> None:
+    def chord_open_all(opens: Sequence[Opening], *, renew: bool = False, **rest: Any) -> None:
         assert app.transport.queues().get("celery", (0,))[0] == 0
-        told.append((group_id, size, group, renew))
-        really(group_id, size, group=group, renew=renew, **rest)
+        told.extend((group_id, size, group, renew) for group_id, size, group, _ in opens)
+        really(opens, renew=renew, **rest)
 
-    monkeypatch.setattr(app.backend, "chord_open", chord_open)
+    monkeypatch.setattr(app.backend, "chord_open_all", chord_open_all)
     return told
 
 
