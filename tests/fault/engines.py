@@ -30,13 +30,18 @@ lists:sum([case amqqueue:get_type(Queue) of
     rabbit_quorum_queue ->
         {{ok, {{_, Count}}, _}} = ra:local_query(amqqueue:get_pid(Queue), fun rabbit_fifo:query_messages_total/1),
         Count;
+    rabbit_stream_queue ->
+        0;
     _ ->
         [{{messages, Count}}] = rabbit_amqqueue:info(Queue, [messages]),
         Count
     end || Queue <- rabbit_amqqueue:list(<<"{vhost}">>),
            element(4, amqqueue:get_name(Queue)) =/= <<"fastq.dead">>])
 """
-"""Messages that wait, are held or are delayed. This asks the queues: the statistics of quorum ones are seconds old."""
+"""Messages that wait, are held or are delayed. This asks the queues: the statistics of quorum ones are seconds old.
+
+A stream keeps what was revoked, and the marks of those who read it: nobody is owed that.
+"""
 
 
 OWED_IN_KEYS = """
