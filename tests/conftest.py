@@ -32,7 +32,8 @@ os.environ["FASTQ_TEST_RUN"] = RUN_ID
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.getenv("PYTHONPATH")]))
 
 # Chance finds new failures on a desk; CI asks whether this change is right, and must answer the same twice.
-hypothesis.settings.register_profile("fastq", deadline=None, database=None, derandomize=STRICT, print_blob=True)
+hypothesis.settings.register_profile("fastq", deadline=None, database=None, derandomize=STRICT, print_blob=True,
+                                     max_examples=int(os.environ.get("FASTQ_EXAMPLES", "100")))
 hypothesis.settings.load_profile("fastq")
 
 
