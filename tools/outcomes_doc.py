@@ -54,8 +54,9 @@ the supervisor bodies stay closed: `request.args` is None there.
   `default_retry_delay`, until `max_retries`; then it fails. For the death of a whole worker the deaths are counted.
 - `KeyboardInterrupt`, `SystemExit` and `MemoryError` in a task are failures of that task; its child goes on.
 - An exception that cannot be pickled or encoded is stored by name, with the texts of its arguments.
-- RabbitMQ drops a message that has `expires` and reached the front of its queue too late, as the sender asked it to
-  (Celery's senders do the same); nobody is told of those.
+- RabbitMQ drops a message that has `expires` or `expiration` and reached the front of its queue too late, as asked
+  (Celery's senders do the same): its result stays PENDING, and no signal is sent. Give the queue an
+  `x-dead-letter-exchange` of yours to see what was dropped. Elsewhere a worker says EXPIRED, and `expiration` has no effect.
 
 ## Where this differs from Celery
 

@@ -236,7 +236,7 @@ def compose(
         "priority": options.get("priority", 0),
         "correlation_id": task_id,
         "reply_to": reply_to,
-        "expiration": None if expires_at is None else _ttl_ms(task_id, expires_at),
+        "expiration": _expiration(task_id, options.get("expiration"), expires_at),
         **{field: options[field] for field in _KEPT_PROPERTIES if field in options},
     }
     return Outgoing(
@@ -386,7 +386,14 @@ async def in_thread(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return await asyncio.to_thread(call, *args, **kwargs)
 
 
-def _ttl_ms(task_id: str, expires_at: float) -> str:
+def _expiration(task_id: str, told: Any, expires_at: float | None) -> str | None:
+    """Return for how many milliseconds a broker keeps the message: as *told*, in seconds, else until it expires."""
+    if told is not None:
+        if isinstance(told, bool) or not isinstance(told, (int, float)) or not 0 <= told < 2**32 / 1000:
+            raise ValueError(f"expiration is the seconds that the broker keeps the message, from 0 on, not {told!r}")
+        return str(int(told * 1000))
+    if expires_at is None:
+        return None
     left = expires_at - time.time()
     if left < 0:
         logger.warning("task %s had expired %.1f s before it was sent: no worker will run it", task_id, -left)

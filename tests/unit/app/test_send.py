@@ -198,6 +198,14 @@ def test_expires_becomes_a_header_and_a_property_in_milliseconds(app, add, expir
     assert 85_000 < int(out.properties["expiration"]) <= 90_000
 
 
+def test_expiration_is_for_the_broker_alone_and_in_seconds(app, add):
+    out = send.compose(app, add, add.name, (1,), {}, {"expiration": 1.5, "expires": 90})
+    assert out.properties["expiration"] == "1500"
+    for wrong in (-1, "soon", True, 2**32):
+        with pytest.raises(ValueError, match="expiration is the seconds that the broker keeps the message"):
+            send.compose(app, add, add.name, (1,), {}, {"expiration": wrong})
+
+
 def test_a_task_that_has_expired_already_is_warned_of(app, add, caplog):
     out = send.compose(app, add, add.name, (1,), {}, {"expires": -5})
     assert out.properties["expiration"] == "0"
