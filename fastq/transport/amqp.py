@@ -38,6 +38,7 @@ from fastq.transport.amqp_route import Routes
 from fastq.transport.amqp_side import SideChannel
 from fastq.transport.amqp_stand_in import stand_in, stand_in_queue
 from fastq.transport.amqp_trial import Trials
+from fastq.transport.amqp_watch import Watch
 from fastq.transport.base import Caps
 from fastq.types import DeadLetter, Deliveries, Endings, Message, QueueStat
 
@@ -78,6 +79,7 @@ class AmqpTransport:
         self._holder = uuid4().hex[:12]
         self._routes = Routes(options)
         self._queues: Sequence[str] = ()
+        self._watch = Watch()
         self._unheld: set[str] = set()
         """Queues whose long-held deliveries the broker lets nobody copy."""
         self._heartbeat_s = 0.0
@@ -184,6 +186,7 @@ class AmqpTransport:
         # From here on a question is asked beside work that must not wait.
         link.call_timeout_s = self._options.publish_timeout_s
         self._consumer, self._side, self._left = consumer, side, 0
+        self._watch.begin()
         self._watch_link("consumer", link)
 
     def turn(self, endings: Endings, credit: int) -> Deliveries:
@@ -325,7 +328,7 @@ class AmqpTransport:
         return min(known) if known else None
 
     def keep(self) -> int:
-        """Send heartbeats, look for trials, and give back what came and found no room for long.
+        """Send heartbeats, look for trials and for queues that give nothing, and give back what found no room for long.
 
         What dead workers held comes back by itself. Returns whether something came that needs no room.
         """
@@ -339,6 +342,7 @@ class AmqpTransport:
                 consumer.ack(acks, gate)
                 consumer.send()
             self._trials.look(self._side)
+            self._watch.look(self._side, consumer, has_room=self._left > 0 and not consumer.gathered)
         except ConnectionLost:
             self._lose()
             raise

@@ -95,6 +95,11 @@ class Consumer:
         self._at_gates = 0
         self._out: list[bytes] = []
 
+    @property
+    def queues(self) -> list[str]:
+        """The names of the queues."""
+        return [lane.queue for lane in self._lanes]
+
     # -- windows -------------------------------------------------------------------------------
 
     def resize(self, wanted: int) -> None:

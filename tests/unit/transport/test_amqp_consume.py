@@ -15,7 +15,7 @@ from fastq._ext import envelope
 from fastq.amqp.target import parse_many
 from fastq.bench.servers.rabbitmq import RabbitMQ
 from fastq.exceptions import ConnectionLost, NotHeld
-from fastq.transport import amqp_consume
+from fastq.transport import amqp_consume, amqp_side, amqp_watch
 from fastq.transport.amqp import AmqpTransport
 from fastq.types import UNCOUNTED, Deliveries, Endings, Message, Result
 from fastq.wire.entity import Queue
@@ -198,8 +198,8 @@ def test_a_window_grows_by_what_waits_at_gates_and_what_came_too_much_goes_back(
     transport.publish(())
     rows = take(transport, 2)
     proxy.half_open()
-    transport.turn(Endings(ack=tags(rows), publish=[Message("other", content("next"))]), 2)
-    take(transport, 2)
+    found = flat(transport.turn(Endings(ack=tags(rows), publish=[Message("other", content("next"))]), 2))
+    take(transport, 2 - len(found))
     consumer = transport._attached()
     assert (sum(windows("q")), unacked("q"), consumer.in_hand, consumer.gathered) == (4, 4, 2, 0)
     proxy.behave()
@@ -371,6 +371,65 @@ def test_a_deleted_queue_ends_the_attachment_and_the_next_one_makes_it_again(ope
         transport.attach("w", [queue])
         publish(transport, names(1), queue)
         transport.turn(Endings(ack=tags(take(transport, 1))), 0)
+
+
+def test_a_queue_that_is_deleted_and_declared_anew_unseen_is_noticed(open_amqp: Open, desk: Desk,
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(amqp_watch, "QUIET_S", 0.3)
+    transport = open_amqp(queue_of=known(QUORUM))
+    publish(transport, names(1), "quorum")
+    transport.publish(())
+    transport.attach("w", ["quorum"])
+    settle(transport, ack=tags(take(transport, 1, credit=4)))
+    desk.do(amqp_side.Step("queue.delete", ("quorum", False, False, False)),
+            amqp_side.queue("quorum", arguments={"x-queue-type": "quorum"}))
+    for name in names(10, 1):
+        desk.publish("", "quorum", content(name))
+    found: list[str] = []
+
+    def is_there() -> bool:
+        try:
+            rows = flat(transport.turn(Endings(), 4))
+            transport.turn(Endings(ack=tags(rows)), 0)
+            found.extend(name_of(row[3]) for row in rows)
+            transport.keep()
+        except ConnectionLost as error:
+            assert re.search("has messages, and gave none|was deleted", str(error))
+            transport.attach("w", ["quorum"])
+        return set(found) == set(names(10, 1))
+
+    wait_until(is_there, 30)
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+def test_a_queue_that_gives_nothing_is_left_in_peace_where_that_may_be(is_held: bool, open_amqp: Open, desk: Desk,
+                                                                       caplog: pytest.LogCaptureFixture,
+                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two consumers of a queue with a single active one, the other waits; and who holds something keeps it."""
+    monkeypatch.setattr(amqp_watch, "QUIET_S", 0.05)
+    single = Queue("single", queue_arguments={"x-single-active-consumer": True})
+    first, second = (open_amqp(queue_of=known(single)) for _ in range(2))
+    publish(first, names(4), "single")
+    publish(first, names(1), "other")
+    first.publish(())
+    first.attach("w1", ["single"])
+    take(first, 1)
+    second.attach("w2", ["single", "other"])
+    rows = take(second, 1, credit=5)
+    if not is_held:
+        settle(second, ack=tags(rows))
+    told: list[str] = []
+
+    def is_told() -> bool:
+        try:
+            second.turn(Endings(), 5)
+            second.keep()
+        except ConnectionLost as error:
+            told.append(str(error))
+        return bool(told) or "what this worker holds ends first" in caplog.text
+
+    wait_until(is_told)
+    assert bool(told) != is_held
 
 
 def test_a_cut_is_told_and_the_tags_of_before_are_no_more(open_amqp: Open, amqp_url: str, proxy: Proxy) -> None:
