@@ -159,7 +159,7 @@ def with_remote_traceback(error: BaseException, text: str) -> BaseException:
     """Return *error* with the traceback that its worker wrote down, where the package tblib is there to rebuild it."""
     if find_spec("tblib") is None:
         return error
-    import tblib  # type: ignore[import-not-found]  # noqa: PLC0415 - only for who asks, with task_remote_tracebacks
+    import tblib  # noqa: PLC0415 - only for who asks, with task_remote_tracebacks
 
     try:
         return error.with_traceback(tblib.Traceback.from_string(text).as_traceback())

@@ -40,6 +40,11 @@ class Watching:
 
     def look(self) -> Any:
         """Draw how far it is; return one that has not ended, None when all have."""
+        left = self._left()
+        self.bar.refresh()
+        return left
+
+    def _left(self) -> Any:
         if self._is_one and self._members:
             meta = self._result._look()
             has_ended = meta["status"] in states.READY_STATES
@@ -72,8 +77,27 @@ class Watching:
 
 def _bar(file: Any) -> Progress:
     console = Console(stderr=True) if file is None else Console(file=file)
-    return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-                    console=console, refresh_per_second=10)
+    make = _Notebook if file is None and console.is_jupyter else Progress
+    return make(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                console=console, refresh_per_second=10)
+
+
+class _Notebook(Progress):
+    """A bar in the output of a notebook's cell, without the widgets that rich draws in there."""
+
+    _shown: Any = None
+
+    def start(self) -> None:
+        from IPython.display import display  # noqa: PLC0415 - notebooks have it
+
+        self._shown = display(self, display_id=True)
+
+    def refresh(self) -> None:
+        if self._shown is not None:
+            self._shown.update(self)
+
+    def stop(self) -> None:
+        self.refresh()
 
 
 def _described(result: Any, meta: dict[str, Any]) -> str:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import io
 import pickle
+import sys
 import threading
+import types
 
 import pytest
 
@@ -86,6 +89,24 @@ def test_waiting_for_a_group_may_time_out_and_is_refused_inside_a_task(app, add)
     current.running_task = lambda: add
     with pytest.raises(RuntimeError, match="within a task"):
         group.get()
+
+
+@pytest.mark.parametrize("wait", ["get", "join", "join_native", "iter_native"])
+def test_while_a_group_is_waited_for_somebody_is_called_every_interval(app, wait):
+    group, ticks, left = group_of(app, "a", "b", "c"), [], ["a", "b", "c"]
+
+    def tick():
+        ticks.append(len(ticks))
+        if len(ticks) % 2 == 0 and left:        # not at each: none may be missed in between
+            task_id = left.pop()
+            end(app, task_id, task_id)
+
+    found = getattr(group, wait)(timeout=60, interval=0.01, on_interval=tick)
+    if wait == "iter_native":
+        assert [task_id for task_id, _ in found] == ["c", "b", "a"]
+    else:
+        assert found == ["a", "b", "c"]
+    assert len(ticks) == 6 and not left
 
 
 def test_documents_come_as_the_tasks_end(app):
@@ -280,3 +301,36 @@ def test_watching_ends_where_nothing_will_be_told(app):
     inner = app.GroupResult("h", [app.AsyncResult("x"), ignored])
     assert app.GroupResult("g", [ignored, inner]).watch(timeout=20, file=file) == [None, [5, None]]
     assert "1/1" in file.getvalue()
+
+
+class ZMQInteractiveShell:
+    """By this name a kernel of Jupyter is known."""
+
+
+class Cell:
+    """What a notebook shows under a cell, as a front end of the test's own keeps it."""
+
+    def __init__(self):
+        self.shown = []
+
+    def display(self, shown, *, display_id):
+        self.update(shown)
+        return self
+
+    def update(self, shown):
+        self.shown.append(shown._repr_mimebundle_([], []))
+
+
+def test_a_bar_in_a_notebook_is_one_output_that_changes(app, monkeypatch):
+    cell, front = Cell(), types.ModuleType("IPython.display")
+    front.display = cell.display
+    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", front)
+    monkeypatch.setattr(builtins, "get_ipython", ZMQInteractiveShell, raising=False)
+    app.store_result("x", {"current": 3, "total": 10, "status": "baking"}, "PROGRESS")
+    with pytest.raises(TimeoutError):
+        app.AsyncResult("x", task_name="cake").watch(timeout=0.05)
+    assert "cake baking" in cell.shown[-1]["text/plain"] and "3/10" in cell.shown[-1]["text/html"]
+    end(app, "x", 5)
+    assert app.AsyncResult("x", task_name="cake").watch(timeout=20) == 5
+    assert "cake SUCCESS" in cell.shown[-1]["text/plain"] and "1/1" in cell.shown[-1]["text/html"]
