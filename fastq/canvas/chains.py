@@ -90,7 +90,8 @@ class _chain(Signature[Any]):
         Without *copies* the steps themselves, but for those that change.
         """
         app, out = self.app, []
-        left = joining.folded([self], app=app)[::-1]
+        # Its own links stay where they are, once for all steps; `plan` gives each step what it needs of them.
+        left = joining.folded(self.tasks, app=app)[::-1]
         while left:
             sig = left.pop()
             if _goes_on(sig):

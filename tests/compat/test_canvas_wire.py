@@ -134,6 +134,8 @@ WORKFLOWS: dict[str, Write] = {
     "chord with link_error": lambda c, t: c.chord([t.add.s(1, 1)], t.tsum.s()).on_error(t.err.s()),
     "chain of a chord with link_error": lambda c, t: c.chain(
         t.add.s(1, 1), c.group(t.add.s(1), t.add.s(2)), t.tsum.s()).on_error(t.err.s()),
+    "chain as a body with link_error": lambda c, t: (
+        c.group(t.add.s(1, 1), t.add.s(2, 2)) | t.tsum.s() | t.add.s(1)).on_error(t.err.s()),
     "group with link_error": lambda c, t: c.group(t.add.s(1, 1), t.add.s(2, 2)).on_error(t.err.s()),
     "links of a workflow": lambda c, t: t.add.s(1, 1).set(link=[t.mul.s(3) | t.add.s(1)]),
     "options of each": lambda c, t: c.chain(
@@ -178,6 +180,35 @@ def visitor(canvas: ModuleType) -> Any:
             return {"is_callback": True}
 
     return Visitor()
+
+
+def nested(canvas: ModuleType, tasks: SimpleNamespace, levels: int) -> Any:
+    made = tasks.add.s(1, 1)
+    for _ in range(levels):
+        made = canvas.group([made, *(tasks.add.s(1, 1) for _ in range(9))]) | tasks.tsum.s() | tasks.add.s(1)
+    return made
+
+
+@pytest.mark.parametrize("members_too", [False, True])
+@pytest.mark.parametrize("is_told", [False, True])
+def test_an_errback_makes_nested_workflows_no_larger_than_celerys(
+        theirs: Any, ours: Any, members_too: bool, is_told: bool):
+    sizes, errbacks = [], []
+    for canvas, (tasks, sent) in ((celery.canvas, theirs), (fastq.canvas, ours)):
+        tasks.add.app.conf.task_allow_error_cb_on_chord_header = members_too
+        made = nested(canvas, tasks, 4)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if is_told:
+                made.apply_async(link_error=tasks.err.s())
+            else:
+                made.on_error(tasks.err.s()).apply_async()
+        tasks.add.app.conf.task_allow_error_cb_on_chord_header = False
+        bodies = [json.dumps(body) for _, body in sent()]
+        sizes.append(sum(map(len, bodies)))
+        errbacks.append(sum(body.count('"err"') for body in bodies))
+    assert errbacks[1] == errbacks[0] > 0
+    assert sizes[1] <= sizes[0]
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)

@@ -33,6 +33,10 @@ def place(self, *args):
             request.replaced_task_nesting, request.stamps]
 
 @app.task
+def told(request, exc, traceback):
+    note("told", request.task, type(exc).__name__)
+
+@app.task
 def keep(value, key="kept"):
     note(key, value)
 
@@ -150,3 +154,23 @@ def test_old_clients_send_workflows_as_tasks(project: Project):
     assert [project.app.AsyncResult(part[0][0]).get(timeout=10) for part in parts] == [[2], [4]]
     with pytest.raises(NotImplementedError, match=r"celery\.chain is not a task"):
         send("celery.chain").get(timeout=10)
+
+
+@pytest.mark.filterwarnings("ignore::fastq.exceptions.CPendingDeprecationWarning")
+@pytest.mark.parametrize("inline", [True, False])
+@pytest.mark.parametrize("where", ["header", "first step", "last step"])
+def test_an_errback_of_a_chord_is_called_once_wherever_its_body_fails(make_project: Make, inline: bool, where: str):
+    project = make_project(TASKS, task_workflow_inline=inline)
+    project.start()
+    t = project.tasks
+    steps = {"header": (t.total.s(), t.add.s(1)), "first step": (t.fail.s(), t.add.s(1)),
+             "last step": (t.total.s(), t.fail.s())}[where]
+    header = group(t.add.s(1, 1), t.fail.s() if where == "header" else t.add.s(2, 2))
+    inner = (header | steps[0] | steps[1]).on_error(t.told.s())
+    result = inner.apply_async()
+    error = result.get(timeout=60, propagate=False)
+    assert type(error).__name__ == ("ChordError" if where == "header" else "ValueError")
+    project.wait_for(lambda: project.is_idle() and any(line.startswith("told ") for line in project.notes), 60)
+    who = {"header": "celery.chain ChordError", "first step": "proj.fail ValueError",
+           "last step": "proj.fail ValueError"}[where]
+    assert [line for line in project.notes if line.startswith("told ")] == [f"told {who}"]
