@@ -278,7 +278,7 @@ CELERY_ROWS = (
     Setting("task_compression", "CELERY_MESSAGE_COMPRESSION", "string", None,
             doc="Compression of task messages: 'gzip', 'bzip2', 'lzma', 'brotli', 'zstd'."),
     Setting("task_create_missing_queue_exchange_type", "CELERY_CREATE_MISSING_QUEUE_EXCHANGE_TYPE", "string", None,
-            doc="Exchange type of queues made because they were named; None is task_default_exchange_type."),
+            doc="Exchange type of queues made because they were named; None is 'direct'."),
     Setting("task_create_missing_queue_type", "CELERY_CREATE_MISSING_QUEUE_TYPE", "string", "classic",
             fastq="quorum",
             doc="Type on RabbitMQ of queues made because they were named: 'classic' or 'quorum'. Fastq takes quorum, "
