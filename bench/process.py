@@ -184,9 +184,17 @@ class Worker:
         return total
 
     def memory(self) -> Memory:
+        return memory_of(self.family())
+
+    def memory_apart(self) -> tuple[Memory, Memory]:
+        """That of the process that was started, and that of all below it."""
         family = self.family()
-        pages = [rollup(process.pid) for process in family]
-        return Memory(sum(rss for rss, _ in pages), sum(pss for _, pss in pages), len(family))
+        return memory_of(family[:1]), memory_of(family[1:])
+
+
+def memory_of(family: list[psutil.Process]) -> Memory:
+    pages = [rollup(process.pid) for process in family]
+    return Memory(sum(rss for rss, _ in pages), sum(pss for _, pss in pages), len(family))
 
 
 def cpu_clock_s(pid: int) -> float | None:
