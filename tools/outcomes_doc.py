@@ -56,7 +56,8 @@ the supervisor bodies stay closed: `request.args` is None there.
 - An exception that cannot be pickled or encoded is stored by name, with the texts of its arguments.
 - RabbitMQ drops a message that has `expires` or `expiration` and reached the front of its queue too late, as asked
   (Celery's senders do the same): its result stays PENDING, and no signal is sent. Give the queue an
-  `x-dead-letter-exchange` of yours to see what was dropped. Elsewhere a worker says EXPIRED, and `expiration` has no effect.
+  `x-dead-letter-exchange` of yours to see what was dropped. Elsewhere a worker says EXPIRED, and `expiration` has no
+  effect.
 
 ## Where this differs from Celery
 
