@@ -8,7 +8,7 @@ from fastq.bench.process import stage
 from fastq.bench.question import NotOffered, Plan, Question, Reading, Trial
 from fastq.bench.system import System
 
-SIZES = (1_000, 5_000, 50_000)
+SIZES = (1_000, 5_000, 50_000, 100_000)
 LONGEST_S = 60.0
 """A chord that takes longer, at ten milliseconds for each member, is left out unless the measurement may be long."""
 JOINING = ("fastq_peer", "fastq_redis_peer", "celery_redis_peer")

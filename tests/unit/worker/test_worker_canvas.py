@@ -174,3 +174,17 @@ def test_an_errback_of_a_chord_is_called_once_wherever_its_body_fails(make_proje
     who = {"header": "celery.chain ChordError", "first step": "proj.fail ValueError",
            "last step": "proj.fail ValueError"}[where]
     assert [line for line in project.notes if line.startswith("told ")] == [f"told {who}"]
+
+
+def test_a_chord_of_many_thousand_members_runs_and_its_values_are_in_order(make_project: Make):
+    project = make_project(TASKS + """
+@app.task
+def in_order(values):
+    return [len(values), values == sorted(values), sum(values)]
+""")
+    project.start()
+    size = 20_000
+    result = chord(project.tasks.add.s(n) for n in range(size))(project.tasks.in_order.s())
+    assert result.get(timeout=100) == [size, True, sum(range(size))]
+    assert result.parent.completed_count() == size
+    project.wait_for(project.is_idle, 60)
