@@ -30,14 +30,11 @@ def early(name):
 """
 
 
-@pytest.fixture(params=["sqlite", "sqlite, store apart", pytest.param("redis", marks=pytest.mark.redis),
-                        pytest.param("redis, store apart", marks=pytest.mark.redis)])
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.redis)])
 def make(request: pytest.FixtureRequest, make_project: Make, tmp_path: Path) -> Make:
-    """Make a project on a broker with leases, which has the results as well, or has not."""
-    broker, _, apart = request.param.partition(", ")
-    url = f"sqlite:///{tmp_path}/tasks.db" if broker == "sqlite" else request.getfixturevalue("redis_url")
-    store = f"sqlite:///{tmp_path}/results.db" if apart else url
-    return partial(make_project, broker_read_url=url, broker_write_url=url, result_backend=store)
+    """Make a project on a broker with leases, which has the results as well."""
+    url = f"sqlite:///{tmp_path}/tasks.db" if request.param == "sqlite" else request.getfixturevalue("redis_url")
+    return partial(make_project, broker_read_url=url, broker_write_url=url, result_backend=url)
 
 
 def take_over(project: Project) -> None:
