@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 from fastq.exceptions import ConfigError, SecurityError
 from fastq.pidfile import Pidfile
@@ -217,6 +218,7 @@ def set_title(text: str) -> None:
 # --- the daemon -----------------------------------------------------------------------------------------------
 
 READY = b"\0"
+_HANDED_OVER = "FASTQ_DAEMON_FD"
 
 
 class Daemon:
@@ -224,6 +226,25 @@ class Daemon:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+
+    @classmethod
+    def handed_over(cls) -> Daemon | None:
+        """Return the daemon that this process was before `go_on_in`; None if it was none."""
+        fd = os.environ.pop(_HANDED_OVER, None)
+        return None if fd is None else cls(int(fd))
+
+    def go_on_in(self, executable: str | os.PathLike[str], workdir: str) -> NoReturn:
+        """Run this program anew in the Python *executable*, from *workdir*: the same process, and still this daemon.
+
+        Raises ConfigError for what cannot be run.
+        """
+        os.set_inheritable(self._fd, True)
+        os.environ[_HANDED_OVER] = str(self._fd)
+        try:
+            os.chdir(workdir)
+            os.execv(executable, [os.fspath(executable), *sys.orig_argv[1:]])
+        except OSError as error:
+            raise ConfigError(f"cannot go on in {os.fspath(executable)!r}: {error.strerror}") from None
 
     def ready(self) -> None:
         """Let the starting process exit with status 0."""

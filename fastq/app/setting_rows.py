@@ -444,8 +444,7 @@ UNLISTED_ROWS = (
             doc="Name of connections to the result store in CLIENT LIST; None is fastq-results."),
     Setting("result_backend_thread_safe", "", "bool", None, idle="every result store is safe to use from threads"),
     *(
-        Setting(f"{program}_{option}", "", "string", None, takes=takes, doc="" if idle else doc,
-                idle=idle or ("" if doc else "a worker stays in the Python that it was started with"))
+        Setting(f"{program}_{option}", "", "string", None, takes=takes, doc="" if idle else doc, idle=idle)
         for program, idle in (("worker", ""), ("beat", NO_BEAT), ("events", NO_EVENTS))
         for option, takes, doc in (
             ("logfile", "string path", "Log file of `fastq worker`, unless its -f names one; %n, %h and %d of its name "
@@ -455,7 +454,7 @@ UNLISTED_ROWS = (
              "opens files, with the groups of that user. One that it may not become ends it."),
             ("gid", "int string", "Group, by number or name, that `fastq worker` becomes; of worker_uid without it."),
             ("umask", "string int", "Umask of `fastq worker`: a number, or octal text such as '022'."),
-            ("executable", "string path", ""),
+            ("executable", "string path", "Python in which `fastq worker -D` goes on, once its app has been imported."),
         )
     ),
 )

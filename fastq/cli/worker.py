@@ -44,14 +44,13 @@ NOT_YET = {
     "--schedule": "run a scheduler of its own",
     "--scheduler": "run a scheduler of its own",
     "--heartbeat-interval": "the worker renews its lease by itself",
-    "--executable": "start it as 'PYTHON -m fastq'",
 }
 """Celery's options that name something fastq does not have yet, and what to do meanwhile."""
 SETTINGS = {"prefetch_multiplier": "worker_prefetch_multiplier", "disable_prefetch": "worker_disable_prefetch",
             "task_events": "worker_send_task_events", "statedb": "worker_state_db"}
 """Options that are settings by another name. The worker warns of those without effect, however they were set."""
 PROCESS = {"logfile": "worker_logfile", "pidfile": "worker_pidfile", "uid": "worker_uid", "gid": "worker_gid",
-           "umask": "worker_umask"}
+           "umask": "worker_umask", "executable": "worker_executable"}
 """Options of the process, and the settings that count where they are not given."""
 
 
@@ -111,6 +110,7 @@ def _accepted(*names: str, is_kept: bool = False, **rest: Any) -> Callable[[F], 
         help="json: one object a line, with id, name, attempt and queue of the task.")
 @option("--pidfile", type=click.Path(dir_okay=False), section=DAEMON, help="Keep the process id in this file.")
 @option("-D", "--detach", is_flag=True, section=DAEMON, help="Go to the background.")
+@option("--executable", metavar="PYTHON", section=DAEMON, help="Go on in this Python there.")
 @option("--uid", metavar="USER", section=DAEMON, help="Become this user, by name or number, before tasks are imported.")
 @option("--gid", metavar="GROUP", section=DAEMON, help="Become this group; else the user's own.")
 @option("--umask", metavar="OCTAL", section=DAEMON, help="Make files with this umask, such as 022.")
@@ -124,7 +124,6 @@ def _accepted(*names: str, is_kept: bool = False, **rest: Any) -> Callable[[F], 
 @_refused("-s", "--schedule-filename", "--schedule")
 @_refused("--scheduler")
 @_refused("--heartbeat-interval")
-@_refused("--executable")
 @pass_chosen
 def command(chosen: Chosen, /, detach: bool, **options: Any) -> int:
     """Run tasks.
@@ -132,6 +131,8 @@ def command(chosen: Chosen, /, detach: bool, **options: Any) -> int:
     TERM or one Ctrl-C: take nothing new, finish what runs. QUIT or Ctrl-C again: stop now; what ran goes back.
     HUP, unless in a terminal: as TERM, then begin anew. USR1: log where each thread is.
     """
+    if options["executable"] and not detach:
+        refuse("worker: --executable is for -D; in front, start it as 'PYTHON -m fastq'")
     return _detached(chosen, options) if detach else _run(chosen, **options)
 
 
@@ -140,21 +141,25 @@ def _detached(chosen: Chosen, options: dict[str, Any]) -> int:
     if restart.was_detached():
         return _run(chosen, **options)
     # Before the app is imported: its module may start threads, and they would not survive the fork.
-    daemon = proc.daemonize(os.getcwd())
+    handed_over = proc.Daemon.handed_over()
+    daemon = handed_over or proc.daemonize(os.getcwd())
     signals.worker_ready.connect(lambda **_: daemon.ready(), weak=False)
     try:
-        return _run(chosen, **options)
+        return _run(chosen, None if handed_over else daemon, **options)
     except KNOWN as error:
         daemon.failed(explain(error)[0])
         raise
 
 
 def _run(
-    chosen: Chosen, *, queues: list[str] | None, exclude_queues: list[str] | None, purge: bool,
-    include: list[str] | None, **options: Any,
+    chosen: Chosen, daemon: proc.Daemon | None = None, *, queues: list[str] | None,
+    exclude_queues: list[str] | None, purge: bool, include: list[str] | None, **options: Any,
 ) -> int:
     app = find_app(chosen)
     own = {name: app.conf[setting] if options[name] is None else options[name] for name, setting in PROCESS.items()}
+    executable = own.pop("executable")
+    if executable and daemon is not None:
+        daemon.go_on_in(executable, restart.folder or os.getcwd())
     # Before anything of the worker's is opened, or more of the user's code runs.
     proc.set_umask(own.pop("umask"))
     proc.drop_privileges(own.pop("uid"), own.pop("gid"))

@@ -192,6 +192,37 @@ def test_its_files_and_umask_are_the_settings_where_the_command_line_names_none(
         wait_until(lambda: not psutil.pid_exists(pid), 20, what="the worker's end")
 
 
+PYTHON = """#!/bin/sh
+echo "$@" >> {folder}/words
+exec {python} "$@"
+"""
+
+
+@pytest.mark.parametrize("words", [(), ("--executable", "{}/another")], ids=["setting", "option"])
+def test_in_the_background_it_goes_on_in_another_python(cli: Cli, proj: Path, tmp_path: Path, words: tuple[str, ...]):
+    another = tmp_path / "another"
+    another.write_text(PYTHON.format(folder=tmp_path, python=sys.executable))
+    another.chmod(0o755)
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "proj.py").write_text(
+        f"{proj.read_text()}\napp.conf.worker_executable = {str(another) if not words else '/nowhere'!r}\n")
+    ran = cli("--workdir", "deeper", *WORKER, "-D", "-P", "solo", "-f", "worker.log", "--pidfile", "worker.pid", "-l",
+              "info", *(word.format(tmp_path) for word in words))
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
+    pid = int((tmp_path / "deeper" / "worker.pid").read_text())
+    try:
+        assert (tmp_path / "words").read_text().startswith("-m fastq --workdir deeper -A proj worker -D")
+        assert " ready." in (tmp_path / "deeper" / "worker.log").read_text()
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: not psutil.pid_exists(pid), 20, what="the worker's end")
+
+
+def test_a_python_that_cannot_be_run_is_one_line(cli: Cli, proj: Path):
+    ran = cli(*WORKER, "-D", "--executable", "/nowhere")
+    assert ran.code == 1 and ran.line.endswith("cannot go on in '/nowhere': No such file or directory")
+
+
 # It ends where tasks are imported: the rest of what it needs may be nothing that nobody can read.
 TELLS_ITS_USER = """
 import os
@@ -249,6 +280,7 @@ def test_an_option_whose_part_is_not_there_yet_is_refused_by_name(cli: Cli, proj
     (["-O", "fiar"], 64, "'fiar' is not one of 'default', 'fair'"),
     (["--time-limit", "1", "--soft-time-limit", "2"], 1, "soft time limit"),
     (["-I", "mroe"], 1, "there is no module 'mroe'"),
+    (["--executable", "python3"], 64, "--executable is for -D"),
     (["--max-tasks-per-child", "x"], 64, "'x' is not a valid integer"),
 ])
 def test_a_wrong_option_is_one_line(cli: Cli, proj: Path, words: list[str], code: int, part: str):
