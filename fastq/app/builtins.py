@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastq.app.parts import GO_ON
+from fastq.app.rest import go_on
 from fastq.app.unlock import chord_unlock
 from fastq.canvas.signature import Signature, signature
 from fastq.exceptions import Unsupported
+from fastq.wire import rest
 
 
 def backend_cleanup(self: Any) -> int:
@@ -70,12 +73,13 @@ TASKS = {
     "celery.group": group,
     "celery.chain": chain,
     "celery.chord": chord,
+    rest.TASK: go_on,
 }
 
 
-_SILENT = frozenset(("celery.backend_cleanup", "celery.chord_unlock"))
+_SILENT = GO_ON | {"celery.backend_cleanup"}
 # What it sends leaves with its ack; and it looks for results as long as it takes.
-_OPTIONS: dict[str, Any] = {"celery.chord_unlock": {"acks_late": True, "max_retries": None}}
+_OPTIONS: dict[str, Any] = {name: {"acks_late": True, "max_retries": None} for name in GO_ON}
 
 
 def add_builtins(app: Any) -> None:

@@ -13,6 +13,7 @@ from fastq import current
 from fastq.canvas.signature import Signature, signature
 from fastq.request import Request
 from fastq.types import Message
+from fastq.wire import rest
 
 logger = logging.getLogger("celery.backends.base")
 
@@ -23,8 +24,8 @@ def following(app: Any, request: Request) -> Iterator[tuple[Signature[Any], dict
         yield signature(link, app=app), _lineage(request)
     if request.chain:
         # The rest of a chain travels in reverse: the next one is the last.
-        *rest, head = request.chain
-        yield signature(head, app=app), {**_lineage(request), "chain": rest}
+        *behind, head = request.chain
+        yield signature(head, app=app), {**_lineage(request), "chain": behind}
 
 
 def messages(app: Any, request: Request, value: Any) -> tuple[list[Message], list[Any]]:
@@ -34,7 +35,10 @@ def messages(app: Any, request: Request, value: Any) -> tuple[list[Message], lis
     token = current.ended.set(request)
     try:
         for sig, options in following(app, request):
-            sent, child = parts.workflow.messages(app, sig, (value,), {}, options)
+            if sig["task"] == rest.TASK:
+                sent, child = [_beyond(app, request, sig, value)], app.AsyncResult(sig.id)
+            else:
+                sent, child = parts.workflow.messages(app, sig, (value,), {}, options)
             found += sent
             if child is not None:
                 children.append(child)
@@ -48,6 +52,15 @@ def due(app: Any, body: dict[str, Any], values: list[Any], request: Request) -> 
     token = current.ended.set(request)
     try:
         return parts.workflow.messages(app, signature(body, app=app), (values,), {}, _lineage(request))[0]
+    finally:
+        current.ended.reset(token)
+
+
+def going_on(app: Any, sig: Signature[Any], value: Any, behind: list[Any], request: Request) -> list[Message]:
+    """Return the messages of *sig*, which follows *request* with *value* and has the steps *behind* it."""
+    token = current.ended.set(request)
+    try:
+        return parts.workflow.messages(app, sig, (value,), {}, {**_lineage(request), "chain": behind})[0]
     finally:
         current.ended.reset(token)
 
@@ -85,6 +98,15 @@ def error_messages(
                 for message in parts.workflow.messages(app, sig, (), {}, {})[0]]
     finally:
         current.ended.reset(token)
+
+
+def _beyond(app: Any, request: Request, sig: Signature[Any], value: Any) -> Message:
+    """Return the message that goes on with what the store keeps, in the queue that this task came from."""
+    delivery = request.delivery_info or {}
+    return rest.message(sig, value, serializer=app.conf.task_serializer,
+                        queue=delivery.get("routing_key") or app.conf.task_default_queue,
+                        priority=delivery.get("priority") or 0, root_id=request.root_id or request.id,
+                        parent_id=request.id, reply_to=request.reply_to)
 
 
 def _lineage(request: Request) -> dict[str, Any]:

@@ -11,12 +11,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from fastq.backends.meta import MetaCodec
+from fastq.backends.meta import MetaCodec, exception_to_meta
 from fastq.exceptions import ChordError
 from fastq.request import Request
 from fastq.states import FAILURE
-from fastq.types import Part
-from fastq.wire import chord
+from fastq.types import Message, Part
+from fastq.wire import chord, rest
+
+GO_ON = frozenset((chord.UNLOCK, rest.TASK))
+"""The tasks that go on with a workflow: what they stand for fails when they are given up."""
 
 Stored = tuple[str, str, bytes]
 """(task id, state, document)"""
@@ -81,41 +84,66 @@ def doomed(sigs: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
         left.extend((sig.get("options") or {}).get("chain") or ())
 
 
+class Fate(NamedTuple):
+    """What is left of all that will not run; *messages* go on with what the store keeps of it."""
+
+    results: list[Stored]
+    parts: list[Part]
+    messages: list[Message]
+
+    def add(self, other: Fate) -> None:
+        """Take in *other*."""
+        self.results.extend(other.results)
+        self.parts.extend(other.parts)
+        self.messages.extend(other.messages)
+
+
 def failures(codec: MetaCodec, sigs: Iterable[Any], state: str, error: BaseException, traceback: str | None,
-             place: Place) -> tuple[list[Stored], list[Part]]:
+             place: Place) -> Fate:
     """Return the documents and the parts of all that will not run as *sigs* are not sent."""
     results: list[Stored] = []
     parts: list[Part] = []
+    messages: list[Message] = []
     for sig in doomed(sigs):
         task_id = (sig.get("options") or {}).get("task_id")
+        if sig.get("task") == rest.TASK and sig.get("args"):
+            doom = {"state": state, "error": exception_to_meta(error), "traceback": traceback}
+            messages.append(rest.message(sig, None, doom=doom, queue=place.queue, priority=place.priority,
+                                         root_id=None, parent_id=None))
         if task_id:
             results.append((task_id, state, codec.encode(task_id, state, error, traceback)))
         member = Member.of_signature(sig)
         if member is not None:
             parts.append(part_of(codec, member, state, error, place))
-    return results, parts
+    return Fate(results, parts, messages)
 
 
-def given_up(codec: MetaCodec, args: Any, error: BaseException, place: Place) -> tuple[list[Stored], list[Part]]:
-    """Return what fails when the message that completes a chord is given up; *args* are those of its task."""
+def given_up(codec: MetaCodec, task: str | None, args: Any, kwargs: Any, error: BaseException, place: Place) -> Fate:
+    """Return what fails when a message of one of the tasks is given up that go on with a workflow."""
     if not isinstance(args, (list, tuple)) or len(args) < 2:
-        return [], []
-    # Whoever waits for the body of that chord must not wait for ever.
-    lost = ChordError(f"the message that completes the chord is given up: {error!r}")
-    return failures(codec, (args[1],), FAILURE, lost, None, place)
+        return Fate([], [], [])
+    if task == chord.UNLOCK:
+        # Whoever waits for the body of that chord must not wait for ever.
+        sig, lost = args[1], ChordError(f"the message that completes the chord is given up: {error!r}")
+    else:
+        _, *where, task_id = args if len(args) > 3 else (*args, None)
+        # One that was to fail all of it is not tried once more.
+        sig = rest.pointer(task_id, *(() if kwargs and kwargs.get("doom") else where))
+        lost = ChordError(f"the message that goes on with the chain is given up: {error!r}")
+    return failures(codec, (sig,), FAILURE, lost, None, place)
 
 
 def fates(codec: MetaCodec, request: Request, state: str, error: BaseException, traceback: str | None,
-          place: Place, *, is_read: bool = True) -> tuple[list[Stored], list[Part]]:
-    """Return the documents and the parts of all that fails along with the task of *request*, with its own part.
+          place: Place, *, is_read: bool = True) -> Fate:
+    """Return what is left of all that fails along with the task of *request*, with its own part.
 
     Where the body of its message could not be read, a task that is in a group counts for a chord that others tell of.
     """
-    results, parts = failures(codec, request.chain or (), state, error, traceback, place)
+    fate = failures(codec, request.chain or (), state, error, traceback, place)
     member = Member.of_request(request)
     if member is not None:
-        parts.append(part_of(codec, member, state, error, place))
+        fate.parts.append(part_of(codec, member, state, error, place))
     elif request.group and not is_read:
-        parts.append(Part(request.group, str(request.id), request.group_index, state,
-                          codec.encode_part(str(request.id), state, error), request.root_id))
-    return results, parts
+        fate.parts.append(Part(request.group, str(request.id), request.group_index, state,
+                               codec.encode_part(str(request.id), state, error), request.root_id))
+    return fate

@@ -31,7 +31,7 @@ def replace(task: Any, sig: Any) -> Any:
         current.ended.reset(token)
     nesting = (request.replaced_task_nesting or 0) + 1
     kept = {"chord": request.chord, "group_id": request.group, "group_index": request.group_index,
-            "root_id": request.root_id, "chain": _renested(request.chain, nesting)}
+            "root_id": request.root_id, "chain": renested(request.chain or None, nesting)}
     sig.set(replaced_task_nesting=nesting, **{name: value for name, value in kept.items() if value is not None})
     if joining.kind(sig) == "chain":
         for step in sig.tasks:
@@ -74,9 +74,7 @@ def _with_one_end(task: Any, sig: Any) -> Any:
     return sig
 
 
-def _renested(chain: Any, nesting: int) -> list[Any] | None:
+def renested(chain: Any, nesting: int | None) -> Any:
     """Return the rest of a chain, marked as following a task that was replaced *nesting* times."""
     return [{**step, "options": {**(step.get("options") or {}), "replaced_task_nesting": nesting}}
-            for step in chain] if chain else None
-
-
+            for step in chain] if chain and nesting else chain

@@ -15,13 +15,13 @@ from typing import Any
 from fastq import states
 from fastq.app import links
 from fastq.app.parts import Place, Stored, doomed, failures
-from fastq.canvas.pointer import is_pointer
 from fastq.exceptions import ChordError, TaskPredicate, TimeoutError
 from fastq.request import Request
 from fastq.result import allow_join_result, result_from_tuple
 from fastq.result.group import look_at
 from fastq.types import Message, Part
 from fastq.wire.chord import COUNTED
+from fastq.wire.rest import is_pointer
 
 logger = logging.getLogger("celery.app.chord")
 
@@ -34,7 +34,7 @@ class Leaving:
     results: list[Stored] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     joined: str = ""
-    """The chord whose body is among it."""
+    """The chord whose body is among it, or the chain whose last block."""
 
 
 class Leave(TaskPredicate):
@@ -76,7 +76,7 @@ def chord_unlock(self: Any, group_id: str, callback: Any, interval: float | None
     except Exception as error:
         chord_error = error if isinstance(error, ChordError) else ChordError(f"Callback error: {error!r}")
         logger.error("Chord %s has failed: %s", group_id, chord_error)
-        _fail(app, callback, chord_error, last, place, leaving)
+        fail(app, callback, chord_error, last, place, leaving)
     raise Leave(leaving)
 
 
@@ -130,12 +130,13 @@ def _start(app: Any, body: Mapping[str, Any], values: list[Any], last: Request) 
     return links.due(app, dict(body), values, last)
 
 
-def _fail(app: Any, body: Mapping[str, Any], error: ChordError, last: Request, place: Place, leaving: Leaving) -> None:
+def fail(app: Any, body: Mapping[str, Any], error: BaseException, last: Request, place: Place,
+         leaving: Leaving) -> None:
     """Leave what a body leaves that will never run: its failure, for all who wait for it, and its errbacks."""
     # The members of a group fail with what the chord's member raised, as Celery has it.
     said = error.__cause__ or error if body.get("subtask_type") == "group" else error
-    leaving.messages = []
-    leaving.results, leaving.parts = failures(app.result_codec, (body,), states.FAILURE, said, None, place)
+    leaving.results, leaving.parts, leaving.messages = failures(
+        app.result_codec, (body,), states.FAILURE, said, None, place)
     for sig in _with_errbacks(body):
         options = sig.get("options") or {}
         request = Request(id=options.get("task_id"), root_id=last.root_id, parent_id=last.id, called_directly=False,

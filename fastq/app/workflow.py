@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 from fastq import current, signals
 from fastq._ext.envelope import TaskTemplate, dumps
 from fastq.app import send as sending
-from fastq.canvas.plan import Call, Open, Plan
+from fastq.canvas.plan import Call, Open, Plan, Rest
 from fastq.exceptions import ImproperlyConfigured, Unsupported
 from fastq.types import Message, Opening
 from fastq.wire import serializers
 
+REST_S = 30 * 86_400.0
+"""A step of a chain may take so long, with all its waiting, before the store drops what follows."""
 _new_tuple = tuple.__new__
 
 
@@ -28,6 +30,7 @@ def send(app: Any, sig: Any, args: Any, kwargs: Any, options: Mapping[str, Any],
     """
     plan = Plan(app, inline=_inline(app))
     result = sig.plan(plan, args, kwargs, {name: value for name, value in options.items() if value is not None})
+    keep_rests(app, plan.rests)
     open_chords(app, plan.opens, renew=True)
     buffer = sending.batch.get()
     if len(plan.calls) == 1:
@@ -47,6 +50,7 @@ def messages(app: Any, sig: Any, args: Any, kwargs: Any, options: Mapping[str, A
     """Return the messages that *sig* starts with, and the result that its parent remembers as a child."""
     plan = Plan(app, inline=_inline(app))
     sig.plan(plan, args, kwargs, options)
+    keep_rests(app, plan.rests)
     open_chords(app, plan.opens)
     return list(_encoded(app, plan.calls, message_of=sending.message_of)), plan.trail
 
@@ -65,6 +69,17 @@ def open_chords(app: Any, opens: list[Open], *, renew: bool = False) -> None:
     told = [Opening(group_id, size, document, plan)
             for (group_id, size, _, plan), document in zip(opens, documents, strict=True)]
     store.chord_open_all(told, expires_at=expires_at, renew=renew)
+
+
+def keep_rests(app: Any, rests: list[Rest]) -> None:
+    """Have the store keep what the messages only point to."""
+    for ref, blocks in rests:
+        app.backend.rest_put(ref, blocks, rest_expires_at(app))
+
+
+def rest_expires_at(app: Any) -> float | None:
+    """Return until when the store keeps the rest of a chain that goes on now (Unix seconds); None is for ever."""
+    return time.time() + REST_S if app.conf.result_expires else None
 
 
 def _inline(app: Any) -> bool:

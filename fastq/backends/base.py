@@ -72,7 +72,16 @@ class Chords(Protocol):
         """Note that what completes chords is with the broker: they are given to nobody else. Raises BackendError."""
 
     def chord_close(self, group_ids: Sequence[str]) -> None:
-        """Note that the bodies of chords were sent, and drop the rest. Raises BackendError."""
+        """Note that the bodies of chords, or ends of chains, were sent, and drop the rest. Raises BackendError."""
+
+    def rest_put(self, ref: str, blocks: Sequence[bytes], expires_at: float | None) -> None:
+        """Keep the rest of a chain, in *blocks* with numbers from 1 on, until it is closed like a chord.
+
+        Raises BackendError.
+        """
+
+    def rest_get(self, ref: str, number: int, expires_at: float | None) -> bytes | None:
+        """One block of it, if it is there; what is left of it is kept anew. Raises BackendError."""
 
     def group_put(self, group_id: str, raw: bytes, expires_at: float | None) -> None:
         """Keep the members of a group. Raises BackendError."""

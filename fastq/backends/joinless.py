@@ -20,6 +20,7 @@ class Joinless:
             "and no group saved: set result_backend to redis:// or sqlite://. A group before a task is a chord, too")
 
     chord_open = chord_open_all = chord_add = chord_count = chord_get = chord_hold = chord_close = refuse
+    rest_put = rest_get = refuse
     group_put = group_get = group_forget = refuse
 
 
@@ -36,3 +37,4 @@ class Uncounting:
             "result_backend to redis:// or sqlite://, or return the new task's work from the member itself")
 
     chord_open = chord_open_all = chord_add = chord_count = chord_get = chord_hold = chord_close = refuse
+    rest_put = rest_get = refuse

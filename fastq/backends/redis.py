@@ -209,6 +209,16 @@ class RedisStore:
         with _as_backend_error():
             self._chords.close(group_ids)
 
+    def rest_put(self, ref: str, blocks: Sequence[bytes], expires_at: float | None) -> None:
+        """Keep the rest of a chain, in blocks; see `Chords.rest_put`. Raises BackendError."""
+        with _as_backend_error():
+            self._chords.put_rest(ref, blocks, expires_at)
+
+    def rest_get(self, ref: str, number: int, expires_at: float | None) -> bytes | None:
+        """One block of the rest of a chain. Raises BackendError."""
+        with _as_backend_error():
+            return self._chords.get_rest(ref, number, expires_at)
+
     def group_put(self, group_id: str, raw: bytes, expires_at: float | None) -> None:
         """Keep the members of a group. Raises BackendError."""
         with _as_backend_error():

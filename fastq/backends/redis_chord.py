@@ -2,7 +2,8 @@
 
 ``K`` is the prefix of groups and the id: ``K.j`` members, ``K.d`` which were counted, ``K.s`` the size, ``K.t`` members
 that were added, ``K.c`` who completes it, then "sent" once what does is with the broker, "done" in the end, ``K`` the
-saved group; and our own ``K.b``, what is done when it is complete.
+saved group; and our own ``K.b``, what is done when it is complete, and ``K.r``, the rest of a chain: a hash of its
+blocks.
 """
 
 from __future__ import annotations
@@ -125,8 +126,35 @@ class RedisChords:
             def ask(link: Link, group_id: str = group_id, keys: list[bytes] = keys) -> None:
                 link.call("SET", self._key(group_id, ".c"), "done", "EX", DONE_S)
                 link.call("DEL", *keys)
+                link.call("EXPIRE", self._key(group_id, ".r"), DONE_S)
 
             self._call(group_id, ask)
+
+    def put_rest(self, ref: str, blocks: Sequence[bytes], expires_at: float | None) -> None:
+        """Keep the blocks of the rest of a chain."""
+        key = self._key(ref, ".r")
+
+        def ask(link: Link) -> None:
+            for start in range(0, len(blocks), MANY):
+                fields = [field for number, block in enumerate(blocks[start:start + MANY], start + 1)
+                          for field in (number, block)]
+                link.call("HSET", key, *fields)
+                if expires_at is not None:
+                    link.call("EXPIRE", key, _seconds(expires_at))
+
+        self._call(ref, ask)
+
+    def get_rest(self, ref: str, number: int, expires_at: float | None) -> bytes | None:
+        """One block, if it is there; all are kept anew."""
+        key = self._key(ref, ".r")
+
+        def ask(link: Link) -> bytes | None:
+            found = cast("bytes | None", link.call("HGET", key, number))
+            if expires_at is not None and found is not None:
+                link.call("EXPIRE", key, _seconds(expires_at))
+            return found
+
+        return cast("bytes | None", self._call(ref, ask))
 
     def put_group(self, group_id: str, raw: bytes, expires_at: float | None) -> None:
         """Keep the members of a group."""

@@ -170,6 +170,16 @@ class SqliteStore:
         with self._chords() as conn:
             sqlite_chord.close(conn, group_ids, time.time())
 
+    def rest_put(self, ref: str, blocks: Sequence[bytes], expires_at: float | None) -> None:
+        """Keep the rest of a chain, in blocks; see `Chords.rest_put`."""
+        with self._chords() as conn:
+            sqlite_chord.put_rest(conn, ref, blocks, expires_at)
+
+    def rest_get(self, ref: str, number: int, expires_at: float | None) -> bytes | None:
+        """One block of the rest of a chain."""
+        with self._chords() as conn:
+            return sqlite_chord.get_rest(conn, ref, number, expires_at, time.time())
+
     def group_put(self, group_id: str, raw: bytes, expires_at: float | None) -> None:
         """Keep the members of a group."""
         with self._chords() as conn:

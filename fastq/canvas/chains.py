@@ -9,6 +9,7 @@ from fastq import states
 from fastq.canvas import joining
 from fastq.canvas.depth import PARTS, Steps, call, cloning, freezing, iterative, run
 from fastq.canvas.plain import steps as plain_steps
+from fastq.canvas.rests import shortened
 from fastq.canvas.signature import Signature, item_property, listed, maybe_signature
 from fastq.result import EagerResult, allow_join_result
 
@@ -164,7 +165,7 @@ class _chain(Signature[Any]):
 
     @iterative
     def plan(self, plan: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
-        """Add the first step, which carries the others, and return the result of the last."""
+        """Add the first step, which carries the others or what points to them, and return the result of the last."""
         options = self._merge(options=options)[2]
         own = self._copy(options={name: options[name] for name in _FOR_THE_LAST if name in options},
                          kwargs=dict(self.kwargs))
@@ -181,7 +182,7 @@ class _chain(Signature[Any]):
         going = {name: value for name, value in options.items() if name not in _NOT_FOR_THE_FIRST}
         after = [*(going.pop("chain", None) or ()), *(plain_steps(reversed(rest)) or ())]
         if after:
-            going["chain"] = after
+            going["chain"] = shortened(plan, after)
         args = self._merge(args)[0]
         ran = yield call(first, "plan", plan, args, kwargs, going)
         if not rest:

@@ -11,11 +11,11 @@ from fastq.canvas.depth import PARTS, call, cloning, freezing, iterative
 from fastq.canvas.groups import group, header_of, size_of
 from fastq.canvas.plain import link as dict_of
 from fastq.canvas.plan import opening
-from fastq.canvas.pointer import pointer
 from fastq.canvas.signature import Signature, item_property, listed, maybe_signature
 from fastq.exceptions import CPendingDeprecationWarning
 from fastq.result import allow_join_result
 from fastq.wire.chord import plan as plan_of
+from fastq.wire.rest import pointer
 
 Sig = Signature[Any]
 _DELAY = ("countdown", "eta")

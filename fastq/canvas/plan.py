@@ -37,6 +37,13 @@ class Open(NamedTuple):
     """What the store keeps of the body (`fastq.wire.chord`), when the members only point to it."""
 
 
+class Rest(NamedTuple):
+    """What the store keeps of a chain under *ref*: steps as they travel, in blocks from number 1 on."""
+
+    ref: str
+    blocks: list[bytes]
+
+
 class Plan:
     """What to open, and what to send, in this order.
 
@@ -48,6 +55,7 @@ class Plan:
         self.inline = inline
         self.calls: list[Call] = []
         self.opens: list[Open] = []
+        self.rests: list[Rest] = []
         self.trail: Any = None
         """The result that a parent remembers as its child."""
         self._ignored: dict[str, bool] = {}

@@ -19,10 +19,14 @@ TABLES = (
     "CREATE INDEX IF NOT EXISTS chord_expiry ON chord (expires_at) WHERE expires_at IS NOT NULL",
     "CREATE TABLE IF NOT EXISTS part (chord INTEGER NOT NULL, place INTEGER NOT NULL, task_id TEXT NOT NULL,"
     " member BLOB NOT NULL, PRIMARY KEY (chord, place, task_id)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS rest (id TEXT NOT NULL, number INTEGER NOT NULL, raw BLOB NOT NULL, expires_at REAL,"
+    " PRIMARY KEY (id, number)) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS rest_expiry ON rest (expires_at) WHERE expires_at IS NOT NULL",
     "CREATE TABLE IF NOT EXISTS saved_group (id TEXT PRIMARY KEY, raw BLOB NOT NULL, expires_at REAL)",
 )
 NOWHERE = 1 << 62
 """The place of a member that has none: behind all others."""
+DAY_S = 86_400.0
 DONE_S = 300.0
 """So long a chord that is done is remembered: a member that is run twice must not begin it anew."""
 
@@ -90,6 +94,24 @@ def close(conn: sqlite3.Connection, group_ids: Sequence[str], now: float) -> Non
                            (now + DONE_S, group_id)).fetchone()
         if row is not None:
             conn.execute("DELETE FROM part WHERE chord = ?", row)
+        conn.execute("UPDATE rest SET expires_at = ? WHERE id = ?", (now + DONE_S, group_id))
+
+
+def put_rest(conn: sqlite3.Connection, ref: str, blocks: Sequence[bytes], expires_at: float | None) -> None:
+    """Keep the blocks of the rest of a chain."""
+    conn.executemany("INSERT OR REPLACE INTO rest (id, number, raw, expires_at) VALUES (?, ?, ?, ?)",
+                     [(ref, number, raw, expires_at) for number, raw in enumerate(blocks, 1)])
+
+
+def get_rest(conn: sqlite3.Connection, ref: str, number: int, expires_at: float | None, now: float) -> bytes | None:
+    """Return one block, if it is there; it and those behind it are kept anew."""
+    row = conn.execute("SELECT raw FROM rest WHERE id = ? AND number = ? AND ifnull(expires_at, 1e308) > ?",
+                       (ref, number, now)).fetchone()
+    if row is not None and expires_at is not None:
+        # Once a day: a chain may have thousands of blocks.
+        conn.execute("UPDATE rest SET expires_at = ? WHERE id = ? AND number >= ? AND expires_at < ?",
+                     (expires_at, ref, number, expires_at - DAY_S))
+    return None if row is None else row[0]
 
 
 def put_group(conn: sqlite3.Connection, group_id: str, raw: bytes, expires_at: float | None) -> None:
@@ -106,15 +128,18 @@ def get_group(conn: sqlite3.Connection, group_id: str, now: float) -> bytes | No
 
 
 def prune(conn: sqlite3.Connection, now: float, limit: int) -> int:
-    """Drop up to *limit* chords, and as many groups, that have expired; returns how many."""
+    """Drop up to *limit* chords, as many groups and blocks of chains that have expired; returns how many."""
     if conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'saved_group'").fetchone() is None:
         return 0
+    prepare(conn)   # it may have been made before some of them were known
     late = conn.execute("SELECT number FROM chord WHERE expires_at <= ? ORDER BY expires_at LIMIT ?",
                         (now, limit)).fetchall()
     _drop(conn, late)
     groups = conn.execute("DELETE FROM saved_group WHERE id IN (SELECT id FROM saved_group WHERE expires_at <= ?"
                           " LIMIT ?)", (now, limit)).rowcount
-    return len(late) + groups
+    rests = conn.execute("DELETE FROM rest WHERE (id, number) IN (SELECT id, number FROM rest WHERE expires_at <= ?"
+                         " LIMIT ?)", (now, limit)).rowcount
+    return len(late) + groups + rests
 
 
 def _drop(conn: sqlite3.Connection, numbers: Sequence[tuple[int]]) -> None:

@@ -10,18 +10,16 @@ from typing import Any
 
 import msgspec
 
-from fastq._ext.envelope import dumps, new_id, pack
+from fastq._ext.envelope import dumps
 from fastq.exceptions import DecodeError
-from fastq.ids import origin
 from fastq.types import Complete, Message
-from fastq.wire import serializers
+from fastq.wire import builtin, serializers
 
 UNLOCK = "celery.chord_unlock"
 COUNTED = "_fastq_counted"
 """Keyword argument that says: the store has counted the members, so all of them have ended."""
 _PLAN = msgspec.msgpack.Decoder(tuple[str, int, str, str, bytes])
 _MEMBERS = "fastq members"
-_NO_LINKS = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 
 def plan(group_id: str, body: Any, *, serializer: str, queue: str = "", priority: int = 0) -> bytes:
@@ -31,7 +29,7 @@ def plan(group_id: str, body: Any, *, serializer: str, queue: str = "", priority
     """
     kwargs = {"interval": None, "max_retries": None, "result": _MEMBERS, "_chord_unlock_exchange_type": "direct",
               COUNTED: True}
-    parts = [[group_id, body], kwargs, _NO_LINKS]
+    parts = [[group_id, body], kwargs, builtin.NO_LINKS]
     content = dumps(parts) if serializer == "json" else None
     kind, encoding = "application/json", "utf-8"
     if content is None:
@@ -56,13 +54,5 @@ def message(complete: Complete) -> Message:
         # Nobody but Celery's workers reads them; so of another serializer they are left out, rather than opened here.
         tuples = dumps([[[task_id, None], None] for task_id in complete.task_ids]) or b"[]"
         body = body.replace(b'"%b"' % _MEMBERS.encode(), tuples, 1)
-    task_id = new_id()
-    headers = {
-        "lang": "py", "task": UNLOCK, "id": task_id, "retries": 0, "timelimit": [None, None], "ignore_result": True,
-        "root_id": complete.last.root_id or complete.last.task_id, "parent_id": complete.last.task_id,
-        "origin": origin(), "argsrepr": None, "kwargsrepr": None, "group": None, "group_index": None, "eta": None,
-        "expires": None, "shadow": None, "replaced_task_nesting": 0, "stamped_headers": None, "stamps": {},
-    }
-    properties = {"content_type": kind, "content_encoding": encoding, "delivery_mode": 2, "priority": priority,
-                  "correlation_id": task_id}
-    return Message(queue, pack(properties, headers, body), priority)
+    return builtin.message(UNLOCK, (kind, encoding, body), queue=queue, priority=priority,
+                           root_id=complete.last.root_id or complete.last.task_id, parent_id=complete.last.task_id)

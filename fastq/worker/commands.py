@@ -254,7 +254,7 @@ def registered(panel: Panel, taskinfoitems: Iterable[str] | None = None, builtin
     items = tuple(taskinfoitems or ("exchange", "routing_key", "rate_limit"))
     found = []
     for task in panel.tasks:
-        if builtins or not task.name.startswith("celery."):
+        if builtins or not task.name.startswith(("celery.", "fastq.")):
             told = [f"{item}={getattr(task, item)}" for item in items if getattr(task, item, None)]
             found.append(f"{task.name} [{' '.join(told)}]" if told else task.name)
     return sorted(found)

@@ -170,7 +170,7 @@ def warnings(told: WorkerOptions, tasks: Sequence[Any], conf: Any) -> list[str]:
         if names and not getattr(told, feature):
             found.append(f"{feature} of {', '.join(names)} has no effect in the pool {told.kind.name!r}")
     for feature, is_one in (("functions", lambda task: not task.is_async), ("coroutines", lambda task: task.is_async)):
-        names = [task.name for task in tasks if is_one(task) and not task.name.startswith("celery.")]
+        names = [task.name for task in tasks if is_one(task) and not task.name.startswith(("celery.", "fastq."))]
         if names and feature not in told.kind.can:
             found.append(f"the pool {told.kind.name!r} cannot run {kinds.FEATURES[feature]}: {', '.join(names)}")
     return found

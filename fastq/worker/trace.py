@@ -19,7 +19,7 @@ from fastq._ext.envelope import unpack
 from fastq._ext.execute import Executor
 from fastq._ext.ring import parse_effects
 from fastq.app import links, workflow
-from fastq.app.parts import Member, Place, fates, given_up, part_of
+from fastq.app.parts import GO_ON, Member, Place, fates, given_up, part_of
 from fastq.app.retry import signature_of
 from fastq.app.unlock import Leave
 from fastq.backends.meta import MetaCodec
@@ -43,7 +43,7 @@ from fastq.pool.crew import HARD, RAISED, Terminating
 from fastq.pool.shared import Spill
 from fastq.request import Request
 from fastq.saferepr import saferepr
-from fastq.wire import chord, compression, serializers
+from fastq.wire import compression, serializers
 from fastq.wire.message import parse_v1
 from fastq.worker.effects import pack_joined, pack_message, pack_part, pack_reason, pack_result
 from fastq.worker.outcome import FATES, Ending, Keep, Outcome, Send, ending_of, error_of, rules_of
@@ -328,13 +328,14 @@ class Trace:
         if self._codec is None or state not in _FINAL:
             return b""
         place = self._place(request)
-        if request.task == chord.UNLOCK:
-            results, parts = given_up(self._codec, request.args, error, place)
+        if request.task in GO_ON:
+            fate = given_up(self._codec, request.task, request.args, request.kwargs, error, place)
         elif request.chord or request.chain or not is_read:
-            results, parts = fates(self._codec, request, state, error, traceback, place, is_read=is_read)
+            fate = fates(self._codec, request, state, error, traceback, place, is_read=is_read)
         else:
             return b""
-        return b"".join(pack_result(*stored) for stored in results) + b"".join(map(pack_part, parts))
+        return (b"".join(pack_result(*stored) for stored in fate.results) + b"".join(map(pack_part, fate.parts))
+                + b"".join(map(pack_message, fate.messages)))
 
     @staticmethod
     def _place(request: Request) -> Place:

@@ -12,14 +12,14 @@ from typing import Any
 
 from fastq import signals
 from fastq._ext import envelope
-from fastq.app.parts import Place, fates, given_up
+from fastq.app.parts import GO_ON, Place, fates, given_up
 from fastq.app.results import Expiry
 from fastq.app.traits import Traits
 from fastq.backends.meta import MetaCodec
 from fastq.exceptions import WireError
 from fastq.request import Request
 from fastq.types import Endings, Result
-from fastq.wire import chord, compression, serializers
+from fastq.wire import compression, serializers
 from fastq.worker.outcome import FATES, Keep, Outcome
 from fastq.worker.tell import End, Received, tell, tell_refused
 
@@ -98,14 +98,13 @@ class Verdicts:
         if not isinstance(request.id, str):
             return
         priority = properties.get("priority") or 0
-        results, parts = fates(self._codec, request, state, error, None, Place(queue, priority),
-                               is_read=links is not None)
-        if request.task == chord.UNLOCK and parts_read is not None:
-            more = given_up(self._codec, parts_read[0], error, Place(queue, priority))
-            results, parts = results + more[0], parts + more[1]
+        fate = fates(self._codec, request, state, error, None, Place(queue, priority), is_read=links is not None)
+        if request.task in GO_ON and parts_read is not None:
+            fate.add(given_up(self._codec, request.task, parts_read[0], parts_read[1], error, Place(queue, priority)))
         at = self._expiry.at(state)
-        endings.results += [Result(*stored, at, _reply_to(properties)) for stored in results]
-        endings.parts += parts
+        endings.results += [Result(*stored, at, _reply_to(properties)) for stored in fate.results]
+        endings.parts += fate.parts
+        endings.publish += fate.messages
 
     def _wanted(self, outcome: Outcome, headers: dict[str, Any]) -> bool:
         explicit = headers.get("ignore_result")

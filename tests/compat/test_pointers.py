@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from fastq import chord
+from fastq import chain, chord
 from fastq.bench.servers.redis import Redis
 from tests.compat.sides import SIDES, Client, Worker
 from tests.deadline import wait_until
@@ -51,6 +51,26 @@ def test_chords_in_chords_come_out_right_and_leave_no_key_behind(side: Ours):
     assert len(made.apply_async().get(timeout=30)) == 2
     store = side.app.backend
     wait_until(lambda: not store._chords._ask(b"", lambda link: link.call("KEYS", "*.b")), 20, what="the bodies to go")
+
+
+@pytest.mark.parametrize("side", ["fastq"], indirect=True)
+def test_a_long_chain_comes_out_right_and_is_kept_for_a_while_only(side: Ours):
+    tasks = side.tasks
+    assert chain([tasks.add.s(0, 1), *(tasks.add.s(1) for _ in range(99))]).apply_async().get(timeout=30) == 100
+    ask = side.app.backend._chords._ask
+    (key,) = ask(b"", lambda link: link.call("KEYS", "*.r"))
+    wait_until(lambda: 0 < ask(b"", lambda link: link.call("TTL", key)) <= 300, 20, what="the chain to be closed")
+    assert all(ask(b"", lambda link, key=key: link.call("TTL", key)) > 0
+               for key in ask(b"", lambda link: link.call("KEYS", "celery-task*")))
+
+
+@pytest.mark.parametrize("side", ["celery"], indirect=True)
+def test_a_worker_of_celery_fails_a_long_chain_by_name_where_its_message_ends(side: Ours):
+    tasks = side.tasks
+    result = chain([tasks.add.s(0, 1), *(tasks.add.s(1) for _ in range(99))]).apply_async()
+    with pytest.raises(Exception, match=r"fastq\.rest_is_in_the_store") as caught:
+        result.get(timeout=30)
+    assert type(caught.value).__name__ == "NotRegistered"
 
 
 @pytest.mark.parametrize("side", ["celery"], indirect=True)

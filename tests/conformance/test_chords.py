@@ -165,6 +165,20 @@ def test_a_plan_that_came_before_the_members_is_the_one(store: Any, gid: str):
     assert [complete.plan for complete in store.chord_count([part(gid, 0, plan=b"")], soon())] == [b"again"]
 
 
+def test_the_rest_of_a_chain_is_kept_in_blocks_until_it_is_closed(stores: list[Any], gid: str):
+    first, second = stores
+    blocks = [f"block {number}".encode() for number in range(1, 2_502)]
+    first.rest_put(gid, blocks, soon())
+    first.rest_put(f"{gid}-other", [b"other"], None)
+    for number in (1, 1_001, 2_501):
+        assert second.rest_get(gid, number, soon()) == blocks[number - 1]
+    assert [second.rest_get(gid, 2_502, soon()), second.rest_get(f"{gid}-none", 1, soon())] == [None, None]
+    first.chord_close([gid])
+    # A run that is told again, because its worker died at its end, still finds it.
+    assert second.rest_get(gid, 2_501, None) == blocks[-1]
+    assert second.rest_get(f"{gid}-other", 1, None) == b"other"
+
+
 def test_a_chord_keeps_its_group(store: Any, gid: str):
     store.chord_open(gid, 1, group=b"the group", expires_at=soon())
     assert store.chord_get(gid).group == b"the group"
@@ -187,8 +201,11 @@ def test_what_has_expired_is_pruned(store: Any, gid: str):
     store.chord_open(gid, 2, expires_at=past)
     store.chord_count([part(gid, 0)], past)
     store.group_put(gid, b"group", past)
-    assert store.group_get(gid) is None
-    assert store.prune() == 2
+    store.rest_put(gid, [b"one", b"two"], past)
+    assert (store.group_get(gid), store.rest_get(gid, 1, soon())) == (None, None)
+    store.rest_put(f"{gid}-fresh", [b"one"], past + 60)
+    assert store.rest_get(f"{gid}-fresh", 1, past + 7 * 86_400) == b"one"
+    assert store.prune() == 4
     assert store.prune() == 0
     assert list(store.chord_get(gid).members) == []
 

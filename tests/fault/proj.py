@@ -82,6 +82,11 @@ def member(number: int) -> int:
     return number
 
 
+@app.task
+def link(values: list[int]) -> list[int]:
+    return [*values, len(values)]
+
+
 @app.task(bind=True)
 def body(self: Any, values: list[int], chord: int) -> list[int]:
     """Write down which chord it is of, and how many runs of the same message were killed before this one."""

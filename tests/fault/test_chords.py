@@ -13,10 +13,10 @@ from uuid import uuid4
 
 import pytest
 
-from fastq import Fastq, points
+from fastq import Fastq, chain, points
 from fastq.bench.servers.redis import Redis
-from fastq.canvas.pointer import pointer
 from fastq.wire.chord import plan
+from fastq.wire.rest import pointer
 from tests.deadline import wait_until
 from tests.fault.crew import Crew
 from tests.fault.engines import Database, Engine, File
@@ -79,6 +79,13 @@ class Chords:
                                     chord=body)
         self.sizes[number], self.ids[number] = size, task_id
 
+    def send_chain(self, number: int, length: int) -> None:
+        """Send a chain, most of which the store keeps, whose last step gets as many values."""
+        told = [("link", ([],)), *[("link", ())] * (length - 1), ("body", (number,))]
+        steps = [self._app.signature(f"tests.fault.proj.{name}", args) for name, args in told]
+        self._app.conf.task_workflow_inline = False
+        self.sizes[number], self.ids[number] = length, chain(steps, app=self._app).apply_async().id
+
     def runs(self) -> dict[int, list[tuple[int, list[int]]]]:
         """Of each chord the runs of its body: deaths before, and values."""
         path, found = Path(f"{self.crew.journal.path}.bodies"), defaultdict(list)
@@ -139,6 +146,21 @@ def test_bodies_survive_kills_of_children_and_workers(start: Start, send: Callab
     assert chords.faults() == []
 
 
+def test_long_chains_survive_kills_of_children_and_workers(start: Start, send: Callable[[Crew], Chords]) -> None:
+    chance = random.Random(SEED)
+    crew = start()
+    chains = send(crew)
+    for number in range(CHORDS // 5):
+        chains.send_chain(number, chance.choice((40, 60, 90)))
+        if number % 4 == 3:
+            crew.watch()
+            victim = chance.choice(crew.workers)
+            children = victim.children()
+            crew.kill(chance.choice(children) if children and chance.random() < 0.6 else victim.pid)
+    chains.wait()
+    assert chains.faults() == []
+
+
 @pytest.mark.parametrize("point", ["collected", "counted", "before-settle", "settled", "claimed", "called", "recorded",
                                    "done"])
 def test_bodies_survive_a_kill_at_the_worst_moment(start: Start, send: Callable[[Crew], Chords], point: str) -> None:
@@ -147,6 +169,7 @@ def test_bodies_survive_a_kill_at_the_worst_moment(start: Start, send: Callable[
     chords = send(crew)
     for number in range(20):
         chords.send(number, 1 + number % 4)
+    chords.send_chain(20, 60)
     chords.wait()
     assert chords.faults() == []
 

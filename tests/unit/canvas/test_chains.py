@@ -77,7 +77,8 @@ def test_a_trailing_group_is_the_result(add: Any, app: Any, sent: Sent):
     assert len(result.results) == 2 and result.parent.id == sent()[0].headers["id"]
 
 
-def test_ten_thousand_steps_are_sent_in_one_message(add: Any, sent: Sent):
+def test_ten_thousand_steps_are_sent_in_one_message(app: Any, add: Any, sent: Sent):
+    app.conf.task_workflow_inline = True
     result = chain([add.s(1, 1), *(add.s(1) for _ in range(9_999))]).apply_async()
     (message,) = sent()
     assert len(body(message)[2]["chain"]) == 9_999

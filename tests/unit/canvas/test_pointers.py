@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import uuid
 from typing import Any
 
 import pytest
 
-from fastq import chain, chord, group
+from fastq import Fastq, chain, chord, group
 from fastq._ext.envelope import unpack
-from fastq.canvas.pointer import pointer
+from fastq.canvas.plan import Plan
 from fastq.exceptions import EncodeError
 from fastq.types import Part
 from fastq.wire.chord import message, plan
+from fastq.wire.rest import is_pointer, pointer
 from tests.unit.canvas.conftest import Sent
 
 
@@ -69,6 +71,69 @@ def test_a_message_is_as_large_however_deep_it_is(app: Any, add: Any, total: Any
         nested = chord([nested, add.s(2, 2)], total.s())
     nested.apply_async()
     assert [len(content.body) < 250 for content in sent()] == [True] * (depth + 1)
+
+
+def steps_of(app: Any, content: Any) -> list[Any]:
+    """The steps behind a message in their order, those in the store among them, and how large each block is."""
+    behind = json.loads(content.body)[2]["chain"]
+    steps, sizes = [], []
+    while True:
+        sizes.append(len(json.dumps(behind)))
+        is_more = behind[0]["task"] == "fastq.rest_is_in_the_store"
+        steps += behind[is_more:][::-1]
+        if not is_more:
+            break
+        (ref, number), task_id = behind[0]["args"], behind[0]["options"]["task_id"]
+        behind = json.loads(app.backend.rest_get(ref, number, None))
+        assert behind[-1]["options"]["task_id"] == task_id
+    assert all(size < 4_096 for size in sizes) or len(sizes) == 1
+    return steps
+
+
+@pytest.mark.parametrize("length", [2, 20, 100, 2_000])
+def test_a_long_chain_is_in_the_store_but_for_its_first_steps(app: Any, add: Any, sent: Sent, length: int):
+    made = chain([add.s(0, 1), *(add.s(number) for number in range(1, length))])
+    result = made.apply_async()
+    (message,) = sent()
+    steps = steps_of(app, message)
+    assert [step["args"] for step in steps] == [[number] for number in range(1, length)]
+    assert steps[-1]["options"]["task_id"] == result.id
+    assert len(message.body) < (9_000 if length < 50 else 4_500)
+
+
+def test_a_block_begins_with_a_task_or_a_chord(app: Any, add: Any, total: Any, sent: Sent):
+    steps = [add.s(0, 1), *(step for _ in range(20) for step in (group(add.s(n) for n in range(9)), total.s()))]
+    chain([*steps, group(add.s(n) for n in range(9))]).apply_async()
+    behind, begins = json.loads(sent()[0].body)[2]["chain"], []
+    while is_pointer(behind[0]):
+        task_id = behind[0]["options"]["task_id"]
+        behind = json.loads(app.backend.rest_get(*behind[0]["args"], None))
+        assert behind[-1]["kwargs"]["body"]["options"]["task_id"] == task_id
+        begins.append(behind[-1]["subtask_type"])
+    # The group at the end has no id of its own, so it is with the chord before it.
+    assert begins == ["chord"] * 19 and [step["subtask_type"] for step in behind] == ["group", "chord"]
+
+
+@pytest.mark.parametrize("settings", [
+    {"task_workflow_inline": True}, {"task_serializer": "pickle"}, {"result_backend": "disabled://"}], ids=str)
+def test_a_chain_travels_whole_where_it_has_to(settings: dict[str, Any]):
+    with Fastq("shop", broker=f"memory://{uuid.uuid4()}", **{"task_workflow_inline": False, **settings}) as app:
+        steps = [app.signature("add", (0, 1)), *(app.signature("add", (1,)) for _ in range(99))]
+        plan = Plan(app, inline=bool(app.conf.task_workflow_inline))
+        chain(steps, app=app).plan(plan, (), {}, {})
+        assert (len(plan.calls[0].options["chain"]), plan.rests) == (99, [])
+
+
+def test_a_chain_travels_whole_where_the_store_keeps_nothing(app: Any, add: Any, sent: Sent,
+                                                             monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(app.backend, "joins", False)
+    chain([add.s(0, 1), *(add.s(1) for _ in range(99))]).apply_async()
+    assert len(json.loads(sent()[0].body)[2]["chain"]) == 99
+
+
+def test_a_step_with_a_serializer_of_its_own_gets_its_value_from_the_step_before(app: Any, add: Any, sent: Sent):
+    chain([add.s(0, 1), *(add.s(1) for _ in range(98)), add.s(1).set(serializer="yaml")]).apply_async()
+    assert len(json.loads(sent()[0].body)[2]["chain"]) == 99
 
 
 def test_celerys_workers_need_the_body_in_each_message(app: Any, add: Any, total: Any, sent: Sent,

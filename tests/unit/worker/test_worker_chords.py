@@ -13,9 +13,9 @@ import pytest
 from fastq import chord as chord_of
 from fastq import group
 from fastq._ext.envelope import pack
-from fastq.canvas.pointer import pointer
 from fastq.exceptions import ChordError
 from fastq.types import Message
+from fastq.wire.rest import pointer
 from tests.project import Project
 
 Make = Callable[..., Project]
