@@ -150,7 +150,7 @@ def test_long_chains_survive_kills_of_children_and_workers(start: Start, send: C
     chance = random.Random(SEED)
     crew = start()
     chains = send(crew)
-    for number in range(CHORDS // 5):
+    for number in range(CHORDS // 10):
         chains.send_chain(number, chance.choice((40, 60, 90)))
         if number % 4 == 3:
             crew.watch()
