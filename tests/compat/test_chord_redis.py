@@ -100,10 +100,13 @@ def test_a_failed_member_fails_the_body_and_calls_its_errbacks(fleet: Fleet):
     tasks, key = fleet.tasks, uuid4().hex
     body = tasks.gather.s().on_error(tasks.keep_failure.s(key))
     result = celery.chord([tasks.add.s(1, 1), tasks.fail.s("ours"), tasks.add.s(2, 2)], app=fleet.app)(body)
-    with pytest.raises(celery.exceptions.ChordError, match=r"Dependency .* raised Broken\('no good', 3\)"):
+    with pytest.raises(celery.exceptions.ChordError, match=r"Broken\('no good', 3\)$"):
         result.get(timeout=30, follow_parents=False)
     (culprit,) = [member.id for member in result.parent if member.state == "FAILURE"]
-    assert culprit in str(result.result)
+    said = [f"Dependency {culprit} raised Broken('no good', 3)"]
+    if len(fleet.workers) > 1:
+        said.append("Broken('no good', 3)")     # of Celery's chord_unlock, when it finds the failure by joining
+    assert str(result.result) in said
     wait_until(lambda: any("ChordError" in line for line in fleet.noted(key)), 20)
 
 
