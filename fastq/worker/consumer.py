@@ -85,7 +85,8 @@ class Consumer:
             self._close_joined()
         credit = 0 if self.closing else self._prefetch.credit(self._ring.in_hand)
         is_told = self._is_asking or not self._pushes
-        if not self._settler.endings and not self._rung and (credit == 0 or (self.dry and is_told)):
+        is_quiet = not self._settler.endings and not self._settler.aged and not self._rung
+        if is_quiet and (credit == 0 or (self.dry and is_told)):
             self._moved = collected
             return collected > 0
         self._rung = False
@@ -116,8 +117,8 @@ class Consumer:
                 endings.joined = joined
                 raise
             self._is_asking = credit > 0
-            for tag in endings.anew:
-                self._settler.orphans.keep(tag)
+            if endings.anew:
+                self._settler.keep(endings.anew)
             points.reach("settled")
             if joined:
                 self._joined += joined

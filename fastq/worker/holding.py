@@ -40,10 +40,9 @@ class Holding:
             return self.look_s
         self._look_at = now + self.look_s
         known, self._since = self._since, {}
-        for tag, queue, deaths, content in self._ring.begun():
-            since = known.get(tag, now)
-            if now - since < self._hold_s or not self._settler.renew(tag, queue, deaths, content):
-                self._since[tag] = since
+        for tag, _ in self._ring.unsettled():
+            self._since[tag] = known.get(tag, now)
+        self._settler.renew({tag for tag, since in self._since.items() if now - since >= self._hold_s})
         # Only a window that the user chose keeps messages waiting behind a long run.
         if not self._ring.waiting:
             self._waits_since = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 
 from fastq import points
 from fastq._ext.ring import Ring
@@ -41,6 +41,8 @@ class Settler:
         self._condemned: dict[int, dict[int, float | str]] = {}
         self.orphans = Orphans(ring, self._rename)
         self.endings = Endings()
+        self.aged: set[int] = set()
+        """Deliveries that the broker is to deliver anew."""
         self.finished = 0
         self.tells_content = False
         """Whether what is handed back comes with its content, for a transport that keeps none."""
@@ -71,13 +73,17 @@ class Settler:
 
     def take(self) -> Endings:
         """Return what was collected, and start anew."""
+        if self.aged:
+            self._renew()
         endings, self.endings = self.endings, Endings()
         return endings
 
     def give_again(self, endings: Endings) -> None:
         """Keep endings that the broker did not take, for the next turn."""
+        self.keep(endings.anew)
+        endings.anew.clear()
         newer = self.take()
-        for name in ("ack", "back", "lost", "anew", "dead", "later", "publish", "results", "parts", "joined"):
+        for name in ("ack", "back", "lost", "dead", "later", "publish", "results", "parts", "joined"):
             getattr(endings, name).extend(getattr(newer, name))
         endings.rows.update(newer.rows)
         self.endings = endings
@@ -89,6 +95,7 @@ class Settler:
         """
         waited: dict[int, tuple[str, int, bytes]] = {}
         _, early = self._ring.take_back(rows=waited)
+        self.aged.clear()
         self.orphans.cut()
         self.orphans.spare(content for _, _, content in waited.values())
         # Only now: what has ended unseen is an orphan that ended, not an ack of nothing.
@@ -100,13 +107,21 @@ class Settler:
         self.endings.parts += kept.parts
         self.endings.joined += kept.joined
 
-    def renew(self, tag: int, queue: str, deaths: int, content: bytes) -> bool:
-        """Have a run's message delivered anew; False when that has to wait."""
-        if not self.orphans.expect(tag, content):
-            return False
-        self.endings.anew.append(tag)
-        self.endings.rows[tag] = queue, deaths, content
-        return True
+    def renew(self, tags: Set[int]) -> None:
+        """Have the messages of runs delivered anew, with the endings that are taken next; what ends before ends so."""
+        self.aged |= tags
+
+    def _renew(self) -> None:
+        aged, self.aged = self.aged, set()
+        for tag, queue, deaths, content in self._ring.begun():
+            if tag in aged and self.orphans.expect(tag, content):
+                self.endings.anew.append(tag)
+                self.endings.rows[tag] = queue, deaths, content
+
+    def keep(self, tags: Iterable[int]) -> None:
+        """Go on with deliveries that were to come anew and do not; nothing was collected since they were taken."""
+        for tag in tags:
+            self.orphans.keep(tag)
 
     def condemn(self, child: int, tag: int, why: float | str) -> bool:
         """Remember that *child* is to be killed for what *tag* does; False if it was known already.
