@@ -32,10 +32,24 @@ COMMANDS = {
     "demo": "Index the standard library with two children and kill one.",
 }
 """Each is the attribute ``command`` of the module of its name in this package."""
+NOT_YET = {
+    "beat": "on Redis and RabbitMQ 'celery beat' can send to its queues",
+    "events": "'fastq inspect active' shows what runs",
+    "multi": "start each with 'fastq worker -D'",
+}
+"""Celery's commands that fastq does not have, and what to do meanwhile."""
 
 
 class Root(Family):
     """``fastq`` itself."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str],
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; one of Celery's that is not there is answered with what to do instead."""
+        if args[0] in NOT_YET and not ctx.resilient_parsing:
+            raise click.UsageError(f"{args[0]} is not available yet; {NOT_YET[args[0]]}", ctx)
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Name the commands, in the order of the table."""

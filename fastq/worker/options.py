@@ -149,13 +149,16 @@ def _refuse(kind: Kind, feature: str, name: str) -> None:
         raise ConfigError(f"{name} is set, and the pool {kind.name!r} has no such thing")
 
 
-def warnings(told: WorkerOptions, tasks: Sequence[Any], conf: Any) -> list[str]:
+def warnings(told: WorkerOptions, tasks: Sequence[Any], app: Any) -> list[str]:
     """Say what is asked for and not done, one sentence each: by settings without effect, and of the kind of pool.
 
-    *tasks* are `Traits`, *conf* the app's settings; one that has its default was not asked for.
+    *tasks* are `Traits` of those of *app*. A setting that has its default was not asked for.
     """
+    conf = app.conf
     found = [f"{row.name}, set by {conf.origin(row.name)}, has no effect: {row.why_idle}"
              for row in ROWS if row.why_idle and conf[row.name] != row.default(conf.preset)]
+    if conf.worker_deduplicate_successful_tasks and app.result_url in (None, "rpc://"):
+        found.append("worker_deduplicate_successful_tasks has no effect: there is no result store that could be asked")
     for attribute in CELERYS:
         names = [task.name for task in tasks if attribute in task.without_effect]
         if names:

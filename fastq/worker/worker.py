@@ -173,7 +173,7 @@ class Worker:
         self._tasks = [self.app.tasks[name] for name in sorted(self.app.tasks)]
         self._traits = {task.name: task.traits for task in self._tasks}
         self._codec = self.app.result_codec if self.app.result_url else None
-        for warning in options.warnings(self.options, list(self._traits.values()), self.app.conf):
+        for warning in options.warnings(self.options, list(self._traits.values()), self.app):
             logger.warning("%s", warning)
 
     def _make_ring(self) -> None:

@@ -56,6 +56,7 @@ def test_the_version_is_printed_without_an_app(cli: Cli):
 
 @pytest.mark.parametrize("words, line", [
     (["wroker"], "fastq: no command 'wroker'; did you mean 'worker'?"),
+    (["-A", "x", "multi", "start", "3"], "fastq: multi is not available yet; start each with 'fastq worker -D'"),
     (["dead", "replya"], "fastq dead: no command 'replya'; did you mean 'replay'?"),
     (["worker", "--conccurrency", "2"], "fastq worker: no option --conccurrency; did you mean '--concurrency'?"),
     (["zzzz"], "fastq: no command 'zzzz'"),

@@ -86,12 +86,12 @@ def test_a_kind_that_cannot_be_forked_is_spawned_unasked(app: Any) -> None:
 def test_what_the_pool_cannot_do_is_said_at_the_start(app: Any) -> None:
     tasks = [traits("plain"), traits("limited", time_limit=3.0), traits("later", is_async=True)]
     told = complete(app, pool="solo", soft_time_limit=1.0, max_tasks_per_child=5)
-    assert options.warnings(told, tasks, app.conf) == [
+    assert options.warnings(told, tasks, app) == [
         "time_limit of limited has no effect in the pool 'solo'",
         "soft_time_limit has no effect in the pool 'solo'",
         "max_tasks_per_child has no effect in the pool 'solo'",
     ]
-    assert options.warnings(complete(app, time_limit=1.0, max_memory_per_child=5), tasks, app.conf) == []
+    assert options.warnings(complete(app, time_limit=1.0, max_memory_per_child=5), tasks, app) == []
     assert (SOLO.can.get("time_limit"), "time_limit" in PREFORK.can) == (None, True)
 
 
@@ -102,14 +102,14 @@ FEW = Kind("few", "x:y", can={"time_limit": "yes", "soft_time_limit": "yes", "ma
 def test_tasks_that_the_pool_cannot_run_are_named(app: Any) -> None:
     told = complete(app, pool=f"{__name__}:FEW")
     assert options.warnings(told, [traits("plain"), traits("later", is_async=True), traits("celery.ping")],
-                            app.conf) == [
+                            app) == [
         "the pool 'few' cannot run `def` tasks: plain", "the pool 'few' cannot run `async def` tasks: later"]
 
 
 def test_a_setting_without_effect_is_told_with_who_set_it_and_why(app: Any) -> None:
     app.conf.update(worker_timer="proj:Timer", security_key="k.pem", worker_lost_wait=10.0)
     app.conf.override({"beat_schedule": {"tick": {}}})
-    told = options.warnings(complete(app), [], app.conf)
+    told = options.warnings(complete(app), [], app)
     assert [line.partition(", set by ")[0] for line in told] == ["beat_schedule", "security_key", "worker_timer"]
     assert told[0].startswith("beat_schedule, set by the command line, has no effect: fastq has no scheduler yet")
     assert told[1] == "security_key, set by conf.update(), has no effect: fastq does not sign messages"
@@ -118,7 +118,7 @@ def test_a_setting_without_effect_is_told_with_who_set_it_and_why(app: Any) -> N
 @pytest.mark.parametrize("kind", [Fastq, Celery])
 def test_defaults_are_nothing_to_warn_of(kind: Any) -> None:
     with kind("plain", broker="memory://", set_as_current=False) as app:
-        assert options.warnings(complete(app), [], app.conf) == []
+        assert options.warnings(complete(app), [], app) == []
 
 
 def test_a_worker_of_its_own_queue_takes_from_it_beside_those_that_were_named(app: Any) -> None:
@@ -137,5 +137,13 @@ def test_tasks_that_replace_parts_which_a_worker_does_not_have_are_named(app: An
 
     bases = {"a": Own, "b": None, "c": Own}
     tasks = [app.task(name=name, base=base)(lambda: None).traits for name, base in bases.items()]
-    assert options.warnings(complete(app), tasks, app.conf) == [
+    assert options.warnings(complete(app), tasks, app) == [
         "Request of a, c has no effect: fastq has no such part of a worker; hooks of the task and signals are called"]
+
+
+@pytest.mark.parametrize(("backend", "is_kept"), [("rpc://", False), ("disabled://", False), ("redis://h", True)])
+def test_without_a_store_there_is_nothing_to_ask_whether_a_task_has_succeeded(backend: str, is_kept: bool) -> None:
+    with Fastq("plain", broker="amqp://h", backend=backend, set_as_current=False,
+               worker_deduplicate_successful_tasks=True) as app:
+        assert ([] if is_kept else ["worker_deduplicate_successful_tasks has no effect: there is no result store that "
+                                    "could be asked"]) == options.warnings(complete(app), [], app)
