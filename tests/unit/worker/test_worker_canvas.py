@@ -188,3 +188,19 @@ def in_order(values):
     assert result.get(timeout=100) == [size, True, sum(range(size))]
     assert result.parent.completed_count() == size
     project.wait_for(project.is_idle, 60)
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_workflows_nested_deep_run_to_their_end(make_project: Make, inline: bool):
+    project = make_project(TASKS, task_workflow_inline=inline)
+    project.start()
+    t, depth = project.tasks, 60
+    linked, bodies, headers = t.keep.si("linked", "end"), t.add.si(4, 5), t.add.si(1, 1)
+    for _ in range(depth):
+        linked = t.add.si(1, 1).set(link=[linked])
+        bodies = chord([t.add.si(1, 1)], bodies)
+        headers = chord([headers, t.add.si(1, 1)], t.total.s())
+    linked.apply_async()
+    assert bodies.apply_async().get(timeout=60) == 9
+    assert headers.apply_async().get(timeout=60) == 2 + 2 * depth
+    project.wait_for_note("end linked", timeout=60)
