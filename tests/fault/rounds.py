@@ -196,7 +196,9 @@ def stop_supervisors(count: int, *, whole: bool) -> Nemesis:
     """Stop a worker until the other one has taken over, that is, for longer than its lease."""
     def strike(crew: Crew, chance: random.Random) -> Iterator[None]:
         for is_now in moments(crew, chance, count, most=0.6):
-            if is_now and all(worker.children() for worker in crew.workers):
+            while is_now and not all(worker.children() for worker in crew.workers):
+                yield   # one that is still to come could not take over
+            if is_now:
                 victim = chance.choice(crew.workers)
                 pids = crew.stop(victim, whole=whole)
                 until = time.monotonic() + crew.lease_s * 1.6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,3 +115,10 @@ def test_a_wrong_address_does_not_tell_the_password(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
         open_url(url, {})
     assert "ter2" not in str(caught.value)
+
+
+def test_every_option_is_on_its_page() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs/rabbitmq.md").read_text()
+    told_by_the_app = {"queue_of", "bound_to", "known", "children", "ssl", "result_content"}
+    names = {*AmqpOptions._fields, *OF_CELERY} - told_by_the_app
+    assert [name for name in sorted(names) if f"`{name}`" not in page] == []
