@@ -26,7 +26,8 @@ _new_tuple = tuple.__new__
 def send(app: Any, sig: Any, args: Any, kwargs: Any, options: Mapping[str, Any], *, add_to_parent: bool = True) -> Any:
     """Send what *sig* starts with, and return the result of what it ends with.
 
-    Raises as `Task.apply_async` does, and Unsupported for a chord whose results cannot be joined.
+    Raises as `Task.apply_async` does, Unsupported for a chord whose results cannot be joined, and BackendError when the
+    store cannot be told of what the messages point to; nothing is sent then.
     """
     plan = Plan(app, inline=_inline(app))
     result = sig.plan(plan, args, kwargs, {name: value for name, value in options.items() if value is not None})
