@@ -57,10 +57,11 @@ class Sleeper:
         self.board.doze(kind, self.cell, interest)
 
     def rouse(self) -> None:
-        """Be rung no more, and forget the ring that came."""
+        """Be rung no more, and forget all rings that came."""
         if self._kind is not None:
-            if self.board.rouse(self._kind, self.cell):
-                self._drain()
+            self.board.rouse(self._kind, self.cell)
+            # Also when the board says nothing: the byte of a ring that was seen there before it would wake us for ever.
+            self._drain()
             self._kind = None
 
     def _drain(self) -> None:

@@ -56,6 +56,19 @@ def test_a_ring_reaches_the_sleeper_of_that_kind_and_interest_alone(bell: FileBe
     assert not rung(one.fd)
 
 
+def test_a_ring_whose_byte_comes_late_wakes_its_sleeper_once(bell: FileBell) -> None:
+    sleeper = bell.sleeper()
+    sleeper.doze(MESSAGES, 1)
+    (cell,) = bell.board.ring(MESSAGES, 1)
+    sleeper.rouse()     # by something else, between the mark on the board and the byte
+    bell.send(cell)
+    sleeper.doze(MESSAGES, 1)
+    assert rung(sleeper.fd)
+    sleeper.rouse()
+    sleeper.doze(MESSAGES, 1)
+    assert not rung(sleeper.fd)
+
+
 def test_a_place_given_back_is_used_again_and_starts_quiet(bell: FileBell) -> None:
     first = bell.sleeper()
     first.doze(MESSAGES, 1)
