@@ -14,9 +14,13 @@ from typing import Any
 
 Publish = Callable[..., Any]
 
-SUPERVISOR = ("collected", "counted", "before-settle", "settled", "early-acked", "staged", "released", "buried")
+SUPERVISOR = ("collected", "counted", "before-settle", "settled", "early-acked", "staged", "released", "buried",
+              "closing")
 CHILD = ("claimed", "called", "recorded", "done")
+BUILT_IN = ("unlocking",)
+"""In a built-in task, in a child."""
 PRODUCER = ("before-publish", "published")
+ALL = SUPERVISOR + CHILD + BUILT_IN + PRODUCER
 
 
 def _nothing(label: str) -> None:
@@ -44,8 +48,8 @@ def wanted() -> tuple[str, int] | None:
     if not text:
         return None
     label, _, count = text.partition(":")
-    if label not in SUPERVISOR + CHILD + PRODUCER:
-        raise ValueError(f"FASTQ_KILL_AT names {label!r}; there are {', '.join(SUPERVISOR + CHILD + PRODUCER)}")
+    if label not in ALL:
+        raise ValueError(f"FASTQ_KILL_AT names {label!r}; there are {', '.join(ALL)}")
     return label, int(count or 1)
 
 

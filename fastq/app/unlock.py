@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastq import states
+from fastq import points, states
 from fastq.app import links
 from fastq.app.parts import Place, Stored, doomed, failures
 from fastq.exceptions import ChordError, TaskPredicate, TimeoutError
@@ -77,6 +77,7 @@ def chord_unlock(self: Any, group_id: str, callback: Any, interval: float | None
         chord_error = error if isinstance(error, ChordError) else ChordError(f"Callback error: {error!r}")
         logger.error("Chord %s has failed: %s", group_id, chord_error)
         fail(app, callback, chord_error, last, place, leaving)
+    points.reach("unlocking")
     raise Leave(leaving)
 
 

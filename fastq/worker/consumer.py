@@ -131,6 +131,7 @@ class Consumer:
 
     def _close_joined(self) -> None:
         joined, self._joined = self._joined, []
+        points.reach("closing")
         if self._joiner is not None:
             self._joiner.close(joined)
 

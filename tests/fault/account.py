@@ -20,7 +20,7 @@ from tests.fault.rounds import ROUNDS, Outcome, Round, play
 
 COLUMNS = ("tasks", "confirmed", "finished", "dead", "queued", "lost", "early", "duplicates", "explained", "deaths",
            "cuts", "seconds")
-WIDTH = 132
+WIDTH = 148
 """Of the whole table: no figure may be cut."""
 SYNCED = "appendfsync always"
 """With the usual "everysec" Redis answers before it has written, while its disk is busy: a crash may lose that."""
@@ -65,14 +65,15 @@ def run(rounds: Sequence[Round] = ROUNDS, seed: int | None = None, console: Cons
     console = console or Console()
     console.width = max(console.width, WIDTH)
     outcomes: list[Outcome] = []
-    with rabbitmq_for(rounds) as rabbitmq, redis_for(rounds) as redis, Live(
+    strained = [round_ for round_ in rounds if not round_.spares_servers]
+    spared = [round_ for round_ in rounds if round_.spares_servers]
+    with rabbitmq_for(rounds) as rabbitmq, redis_for(strained, SYNCED) as synced, redis_for(spared) as quick, Live(
             table_of(outcomes), console=console, refresh_per_second=4, transient=not console.is_terminal) as live:
         for round_ in rounds:
             def tell(text: str, name: str = round_.name) -> None:
                 live.update(table_of(outcomes, f"{name}: {text}"))
 
-            server = redis if round_.on_redis else rabbitmq if round_.queue_type else None
-            outcomes.append(_play(round_, seed, tell, server))
+            outcomes.append(_play(round_, seed, tell, rabbitmq, quick if round_.spares_servers else synced))
             if not console.is_terminal:
                 verdict = outcomes[-1].verdict
                 console.print(f"{round_.name}: {len(verdict.lost)} lost, {verdict.duplicates} duplicates,"
@@ -98,16 +99,17 @@ def rabbitmq_for(rounds: Sequence[Round]) -> Iterator[RabbitMQ | None]:
 
 
 @contextmanager
-def redis_for(rounds: Sequence[Round]) -> Iterator[Redis | None]:
-    """Run a server that writes down what it is told before it answers, if any round needs one."""
+def redis_for(rounds: Sequence[Round], *config: str) -> Iterator[Redis | None]:
+    """Run a server that writes down what it is told, by *config* before it answers, if any round needs one."""
     if not any(round_.on_redis for round_ in rounds):
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="fastq-redis-") as folder, \
-            Redis(Path(folder), aof=True, config=(SYNCED,)) as server:
+            Redis(Path(folder), aof=True, config=config) as server:
         yield server
 
 
-def _play(round_: Round, seed: int, tell: Callable[[str], None], server: RabbitMQ | Redis | None) -> Outcome:
+def _play(round_: Round, seed: int, tell: Callable[[str], None], rabbitmq: RabbitMQ | None,
+          redis: Redis | None) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="fastq-fault-") as folder:
-        return play(round_, Path(folder), seed, tell, server)
+        return play(round_, Path(folder), seed, tell, rabbitmq, redis)

@@ -66,6 +66,10 @@ class Crew:
     environments: list[dict[str, str]] = field(default_factory=list)
     """What the workers to come get into their environment, one each; the later ones get nothing."""
     producer_environments: list[dict[str, str]] = field(default_factory=list)
+    producer_role: str = "producer"
+    """The program that sends."""
+    runs: int = 0
+    """How many runs all tasks lead to, about."""
 
     def __post_init__(self) -> None:
         self.journal = Journal(str(self.folder / "journal"))
@@ -104,7 +108,7 @@ class Crew:
         more = self.producer_environments.pop(0) if self.producer_environments else {}
         first = self.seen.counts[ATTEMPT]
         if first < self.tasks:
-            self.producer = self._start("producer", [str(first), str(self.tasks - 1)], more)
+            self.producer = self._start(self.producer_role, [str(first), str(self.tasks - 1)], more)
 
     # -- watching ---------------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ lists:sum([case amqqueue:get_type(Queue) of
         [{{messages, Count}}] = rabbit_amqqueue:info(Queue, [messages]),
         Count
     end || Queue <- rabbit_amqqueue:list(<<"{vhost}">>),
-           element(4, amqqueue:get_name(Queue)) =/= <<"fastq.dead">>])
+           element(4, amqqueue:get_name(Queue)) =/= <<"fastq.dead">>, amqqueue:get_type(Queue) =/= rabbit_stream_queue])
 """
 """Messages that wait, are held or are delayed. This asks the queues: the statistics of quorum ones are seconds old.
 
@@ -109,16 +109,21 @@ class File:
 
 
 class Host:
-    """A virtual host of *server*, reached through ``proxy`` if it is to misbehave; results go to a file in *folder*."""
+    """A virtual host of *server*, reached through ``proxy`` if it is to misbehave.
+
+    Results go to the server *store*, or to a file in *folder*.
+    """
 
     is_atomic = False
 
     def __init__(self, server: RabbitMQ, folder: Path, queue_type: str, *, heartbeat_s: float = 10.0,
-                 is_proxied: bool = False) -> None:
+                 is_proxied: bool = False, store: Redis | None = None) -> None:
         self.name = queue_type
         self.server = server
         self._heartbeat_s = heartbeat_s
-        self._store = folder / "results.db"
+        self._file = folder / "results.db"
+        self._store = store
+        self._results = store.place() if store else f"sqlite:///{self._file}"
         # A crash of RabbitMQ (3.10.8) soon after quorum queues were deleted: those that have the same names now may not
         # come up. So no round has the virtual host of another.
         self._straight = server.vhost(f"round-{uuid.uuid4().hex[:8]}")
@@ -128,7 +133,7 @@ class Host:
         self._is_closed = False
 
     def settings(self) -> dict[str, Any]:
-        return {"result_backend": f"sqlite:///{self._store}", "task_default_queue_type": self.name,
+        return {"result_backend": self._results, "task_default_queue_type": self.name,
                 "broker_heartbeat": self._heartbeat_s}
 
     def is_empty(self) -> bool:
@@ -143,8 +148,8 @@ class Host:
             remains = take_out(looker, self.is_empty)
         finally:
             looker.close()
-        if self._store.exists():
-            remains.results = results_in(self._store)
+        if self._file.exists():
+            remains.results = results_in(self._file)
         return remains
 
     def close(self) -> None:
@@ -153,6 +158,8 @@ class Host:
             if self.proxy is not None:
                 self.proxy.close()
             self.server.reclaim(self._straight)
+            if self._store is not None:
+                self._store.reclaim(self._results)
 
 
 class Database:

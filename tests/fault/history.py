@@ -134,12 +134,15 @@ class Verdict:
     undue: list[str] = field(default_factory=list)
     """Dead letters without the deaths that they claim."""
     resultless: list[str] = field(default_factory=list)
+    torn: list[str] = field(default_factory=list)
+    """Workflows that nobody was told are stored, and of which some tasks have run and others are lost."""
 
     @property
     def faults(self) -> list[str]:
         """One sentence for each kind of fault; empty when all is well."""
         named = {"lost": self.lost, "ran twice without a death": self.unexplained, "never published": self.conjured,
-                 "dead-lettered without the deaths": self.undue, "finished without a result": self.resultless}
+                 "dead-lettered without the deaths": self.undue, "finished without the right result": self.resultless,
+                 "were sent in part": self.torn}
         faults = [f"{len(jobs)} {what}: {', '.join(jobs[:8])}" for what, jobs in named.items() if jobs]
         if self.confirmed != (total := self.finished + self.dead + self.queued + self.early_lost + len(self.lost)):
             faults.append(f"{self.confirmed} are owed, and {total} were found")
@@ -147,14 +150,14 @@ class Verdict:
 
 
 @dataclass
-class _Run:
+class Run:
     at: int
     record: Record
     end: str = ""
     ended_ns: int | None = None
 
 
-class _Deaths:
+class Deaths:
     """Who died, or was given up for dead, and where in the journal that stands."""
 
     def __init__(self, records: Sequence[Record], bosses: set[int]) -> None:
@@ -179,11 +182,15 @@ class _Deaths:
             {record.pid for record in records if record.kind in DEATHS and record.kind != STOP
              and not (record.kind == LAPSE and record.pid in known)})
 
-    def void(self, run: _Run, before: int) -> bool:
+    def void(self, run: Run, before: int) -> bool:
         """Tell whether the process of *run*, or its supervisor, died before the record number *before*."""
         runner = run.record
         return any(at < before and runner.at_ns <= until
                    for pid in (runner.pid, runner.boss) for at, until in self._at.get(pid, ()))
+
+    def void_with_supervisor(self, run: Run, before: int) -> bool:
+        """Tell whether the supervisor of *run* died before the record number *before*."""
+        return any(at < before and run.record.at_ns <= until for at, until in self._at.get(run.record.boss, ()))
 
     def of_supervisor(self, after: int) -> bool:
         return any(at > after for pid in self._bosses for at, _ in self._at.get(pid, ()))
@@ -237,17 +244,17 @@ class _Judge:
         self._is_early = is_early
         self._wants_result = wants_result
         self._records = records
-        self._deaths = _Deaths(records, bosses)
+        self._deaths = Deaths(records, bosses)
         self._outages = _Outages(records)
         self._sent_again: set[str] = set()
         self._attempts: dict[str, int] = {}
         self._confirmed: dict[str, int] = {}
-        self._runs: dict[str, list[_Run]] = defaultdict(list)
+        self._runs: dict[str, list[Run]] = defaultdict(list)
         self._dead = {letter.job for letter in remains.dead}
         self._sort(records)
 
     def _sort(self, records: Sequence[Record]) -> None:
-        running: dict[tuple[int, str], _Run] = {}
+        running: dict[tuple[int, str], Run] = {}
         for at, record in enumerate(records):
             if record.kind == ATTEMPT:
                 self._attempts[record.job] = at
@@ -256,7 +263,7 @@ class _Judge:
             elif record.kind == CONFIRM:
                 self._confirmed[record.job] = at
             elif record.kind == START:
-                run = running[record.pid, record.job] = _Run(at, record)
+                run = running[record.pid, record.job] = Run(at, record)
                 self._runs[record.job].append(run)
             elif record.kind in ENDS:
                 run = running.pop((record.pid, record.job))
@@ -311,14 +318,14 @@ class _Judge:
         else:
             verdict.lost.append(job)
 
-    def _look_for_result(self, job: str, runs: list[_Run], verdict: Verdict) -> None:
+    def _look_for_result(self, job: str, runs: list[Run], verdict: Verdict) -> None:
         stored = self._remains.results[_number(job)]
         if not self._wants_result(job) or stored == 1 or (stored > 1 and job in self._sent_again):
             return
         if not (self._is_early(job) and all(self._deaths.void(run, self._end) for run in runs)):
             verdict.resultless.append(job)
 
-    def _is_excused(self, job: str, runs: list[_Run]) -> bool:
+    def _is_excused(self, job: str, runs: list[Run]) -> bool:
         if runs:
             return self._is_early(job) and all(self._deaths.void(run, self._end) for run in runs)
         if job in self._attempts:
@@ -328,7 +335,7 @@ class _Judge:
         parent = next(before for before in self._runs if job in (_next_attempt(before), _link(before)))
         return self._is_early(parent) and all(self._deaths.void(run, self._end) for run in self._runs[parent])
 
-    def _count_duplicates(self, job: str, runs: list[_Run], verdict: Verdict) -> None:
+    def _count_duplicates(self, job: str, runs: list[Run], verdict: Verdict) -> None:
         for earlier, later in pairwise(runs):
             verdict.duplicates += 1
             if self._deaths.void(earlier, later.at) or self._deaths.void(later, later.at) \
@@ -340,7 +347,7 @@ class _Judge:
         if job not in verdict.unexplained and not all(self._is_beside_outage(job, run) for run in valid[:-1]):
             verdict.unexplained.append(job)
 
-    def _is_beside_outage(self, job: str, run: _Run) -> bool:
+    def _is_beside_outage(self, job: str, run: Run) -> bool:
         """Tell whether *job* may run once more after *run*, though nobody died that ran it."""
         return self._outages.met(run.record.at_ns, run.ended_ns) or self._has_copies(job, run.at)
 

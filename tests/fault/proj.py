@@ -15,6 +15,7 @@ from typing import Any
 from fastq import Fastq, signals
 from tests.fault.history import FINISH, LINKED, RETRY, START, Journal
 from tests.fault.plan import KINDS
+from tests.fault.shapes import replacement, text_of
 
 app = Fastq("fault", broker=os.environ["FAULT_BROKER"], **json.loads(os.environ["FAULT_SETTINGS"]))
 journal = Journal(os.environ["FAULT_JOURNAL"])
@@ -77,22 +78,38 @@ def follow(number: int) -> None:
 
 
 @app.task
-def member(number: int) -> int:
+def step(*values: Any, number: int, name: str) -> str:
+    """Be a task of the workflow *number*: return its name, and what came to it."""
+    journal.write(START, f"{number}.{name}")
     time.sleep(0.001)
-    return number
+    journal.write(FINISH, f"{number}.{name}")
+    return f"{name}({text_of(values)})"
 
 
 @app.task
 def link(values: list[int]) -> list[int]:
+    """Be a step of a long chain."""
     return [*values, len(values)]
 
 
 @app.task(bind=True)
-def body(self: Any, values: list[int], chord: int) -> list[int]:
-    """Write down which chord it is of, and how many runs of the same message were killed before this one."""
-    with open(os.environ["FAULT_JOURNAL"] + ".bodies", "ab", buffering=0) as file:
-        file.write(f"{chord} {self.request.deaths} {self.request.id} {json.dumps(values)}\n".encode())
-    return values
+def end(self: Any, values: list[int], number: int) -> int:
+    """Be the last step of the long chain *number*, and note what came to it."""
+    told = f"{number} {self.request.deaths} {json.dumps(values)}\n".encode()
+    fd = os.open(f"{journal.path}.ends", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(fd, told)
+    finally:
+        os.close(fd)
+    return number
+
+
+@app.task(bind=True)
+def become(self: Any, *values: Any, number: int, name: str) -> Any:
+    """Be a task of the workflow *number* that becomes another workflow."""
+    journal.write(START, f"{number}.{name}")
+    journal.write(FINISH, f"{number}.{name}")
+    return self.replace(replacement(name, lambda name: step.s(number=number, name=name)))
 
 
 @app.task

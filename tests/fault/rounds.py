@@ -25,6 +25,7 @@ from tests.fault.engines import Database, Engine, File, Host
 from tests.fault.history import ATTEMPT, CONFIRM, START, Verdict
 
 Nemesis = Callable[["Crew", random.Random], Iterator[None]]
+Judge = Callable[["Crew"], Verdict]
 TASKS = 5000
 
 
@@ -47,11 +48,20 @@ class Round:
     queue_type: str = ""
     """Of RabbitMQ; without, the round is on SQLite, or on Redis."""
     on_redis: bool = False
+    """With a *queue_type* only the results are there."""
     is_proxied: bool = False
     is_apart: bool = False
     """Results are stored elsewhere, before the acks; on Redis."""
     heartbeat_s: float = 10.0
     pool: str = "prefork"
+    spares_servers: bool = False
+    """Its broker is not killed, so that it need not write down what it is told before it answers."""
+    producer_role: str = "producer"
+    """The program that sends."""
+    runs_each: int = 1
+    """Runs that each of its tasks leads to."""
+    judge: Judge | None = None
+    """Without one, it is the verdict on single tasks."""
 
 
 @dataclass
@@ -64,21 +74,24 @@ class Outcome:
     faults: list[str] = field(default_factory=list)
 
 
-def engine_of(round_: Round, folder: Path, server: RabbitMQ | Redis | None) -> Engine:
+def engine_of(round_: Round, folder: Path, rabbitmq: RabbitMQ | None, redis: Redis | None) -> Engine:
     """Make what carries the messages of a round."""
-    if isinstance(server, Redis):
-        return Database(server, is_proxied=round_.is_proxied, store=folder / "results.db" if round_.is_apart else None)
-    if not round_.queue_type:
-        return File(folder)
-    assert server is not None
-    return Host(server, folder, round_.queue_type, heartbeat_s=round_.heartbeat_s, is_proxied=round_.is_proxied)
+    if round_.queue_type:
+        assert rabbitmq is not None
+        return Host(rabbitmq, folder, round_.queue_type, heartbeat_s=round_.heartbeat_s, is_proxied=round_.is_proxied,
+                    store=redis if round_.on_redis else None)
+    if round_.on_redis:
+        assert redis is not None
+        return Database(redis, is_proxied=round_.is_proxied, store=folder / "results.db" if round_.is_apart else None)
+    return File(folder)
 
 
 def play(round_: Round, folder: Path, seed: int, tell: Callable[[str], None] = lambda text: None,
-         server: RabbitMQ | Redis | None = None) -> Outcome:
+         rabbitmq: RabbitMQ | None = None, redis: Redis | None = None) -> Outcome:
     """Play one round in *folder*; *tell* is told how far it is."""
     began, chance = time.monotonic(), random.Random(f"{round_.name} {seed}")
-    crew = Crew(folder, engine_of(round_, folder, server), round_.tasks, round_.lease_s,
+    crew = Crew(folder, engine_of(round_, folder, rabbitmq, redis), round_.tasks, round_.lease_s,
+                producer_role=round_.producer_role, runs=round_.tasks * round_.runs_each,
                 pool=round_.pool, children=2 if round_.pool == "prefork" else 8,
                 environments=[{"FASTQ_KILL_AT": at} for at in round_.worker_env],
                 producer_environments=[{"FASTQ_KILL_AT": at} for at in round_.producer_env])
@@ -104,7 +117,7 @@ def play(round_: Round, folder: Path, seed: int, tell: Callable[[str], None] = l
         crew.wait(lambda: all(member.children() for member in crew.workers), what="all workers to be up")
         codes = [crew.shut_down(member, signal.SIGTERM) for member in list(crew.workers)]
         crew.seen.follow()
-        verdict = judge(crew)
+        verdict = (round_.judge or judge)(crew)
         faults += [*verdict.faults, *_broken_rules(round_, verdict)]
         if any(codes):
             faults.append(f"workers ended with {codes} after SIGTERM")
@@ -143,7 +156,8 @@ def _broken_rules(round_: Round, verdict: Verdict) -> Iterator[str]:
 
 def moments(crew: Crew, chance: random.Random, count: int, kind: str = START, most: float = 0.9) -> Iterator[bool]:
     """Yield False while waiting, and True at *count* moments spread over the round by chance."""
-    for at in sorted(chance.randrange(1, int(crew.tasks * most)) for _ in range(count)):
+    total = crew.runs if kind == START else crew.tasks
+    for at in sorted(chance.randrange(1, int(total * most)) for _ in range(count)):
         while crew.seen.counts[kind] < at:
             yield False
         yield True
@@ -229,7 +243,7 @@ def shut_down(count: int, *numbers: int) -> Nemesis:
 
 def _labels() -> Iterator[Round]:
     for label in points.SUPERVISOR:
-        if label not in ("buried", "counted"):  # where chords are counted, there are chords: test_chords.py
+        if label not in ("buried", "counted", "closing"):  # where chords are counted, there are chords: workflows.py
             yield Round(f"supervisor dies at {label!r}", peace, worker_env=(f"{label}:3", f"{label}:9", f"{label}:30"),
                         least_deaths=3)
     yield Round("supervisor dies at 'buried'", kill_children(6), worker_env=("buried:1", "buried:1", "buried:1"),

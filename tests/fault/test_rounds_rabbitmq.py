@@ -33,7 +33,7 @@ PLAYED = [
 @pytest.mark.parametrize("round_", PLAYED, ids=lambda round_: round_.name)
 def test_nothing_is_lost_and_nothing_runs_twice_without_a_reason(round_: Round, tmp_path: Path,
                                                                  rabbitmq: RabbitMQ) -> None:
-    assert play(round_, tmp_path, SEED, server=rabbitmq).faults == []
+    assert play(round_, tmp_path, SEED, rabbitmq=rabbitmq).faults == []
 
 
 def test_every_name_is_one_of_a_round() -> None:

@@ -40,7 +40,7 @@ def synced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
 
 @pytest.mark.parametrize("round_", PLAYED, ids=lambda round_: round_.name)
 def test_nothing_is_lost_and_nothing_runs_twice_without_a_death(round_: Round, tmp_path: Path, synced: Redis) -> None:
-    assert play(round_, tmp_path, SEED, server=synced).faults == []
+    assert play(round_, tmp_path, SEED, redis=synced).faults == []
 
 
 def test_every_name_is_one_of_a_round() -> None:
