@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from fastq.bench.broker import BROKERS
@@ -50,6 +51,13 @@ def celery_row(pool: str, pace: Pace, *, late: bool) -> System:
         env={"BENCH_ACKS_LATE": str(int(late))}, concurrency=(1,) if pool == "solo" else (1, 2), produces=is_first,
         broker=REDIS, only=() if is_first else WORKING if late else ("drain",),
     )  # fmt: skip
+
+
+def celery_chord_row() -> System:
+    """Celery without a look at each member by the client, which `get()` takes before it tells a body's result."""
+    first = celery_row("solo", Pace(2_000, 0, 1_200), late=True)
+    return replace(first, name="celery solo propagate=False", only=("chord",), produces=False,
+                   env={**first.env, "BENCH_PROPAGATE": "0"})
 
 
 def dramatiq_row(name: str, threads: int) -> System:
@@ -114,6 +122,7 @@ ON_REDIS = (
     ),
     celery_row("solo", Pace(2_000, 0, 1_200), late=True),
     celery_row("solo", Pace(2_000, 0, 1_200), late=False),
+    celery_chord_row(),
     celery_row("prefork", Pace(2_000, 0, 1_000), late=True),
     celery_row("prefork", Pace(2_000, 0, 1_000), late=False),
     dramatiq_row("dramatiq", 1),

@@ -14,6 +14,7 @@ from redis import Redis
 from workflows import furnish as furnish_workflows
 
 URL = os.environ["BENCH_BROKER_URL"]
+PROPAGATE = os.environ.get("BENCH_PROPAGATE") != "0"
 
 app = Celery("bench", broker=URL, backend=URL)
 app.conf.task_acks_late = os.environ["BENCH_ACKS_LATE"] == "1"
@@ -34,7 +35,7 @@ def total(values: list[int]) -> int:
 def chord(size: int) -> float:
     result = group_of([add.s(place, place) for place in range(size)])(total.s())
     sent = time.perf_counter()
-    assert result.get(timeout=600, propagate=True) == size * (size - 1)
+    assert result.get(timeout=600, propagate=PROPAGATE) == size * (size - 1)
     return sent
 
 
