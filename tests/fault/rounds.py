@@ -44,6 +44,8 @@ class Round:
     may_duplicate: bool = True
     may_lose_early: bool = True
     least_deaths: int = 1
+    patience_s: float = 90.0
+    """A round that has not come to its end by then hangs."""
     least_cuts: int = 0
     queue_type: str = ""
     """Of RabbitMQ; without, the round is on SQLite, or on Redis."""
@@ -112,7 +114,7 @@ def play(round_: Round, folder: Path, seed: int, tell: Callable[[str], None] = l
                 tell(f"{counts[CONFIRM]} sent, {counts[START]} started")
             return is_over and crew.is_drained()
 
-        crew.wait(go_on, 90, f"round {round_.name!r} to end")
+        crew.wait(go_on, round_.patience_s, f"round {round_.name!r} to end")
         # One that was started in place of another may not have come as far as to hear a signal.
         crew.wait(lambda: all(member.children() for member in crew.workers), what="all workers to be up")
         codes = [crew.shut_down(member, signal.SIGTERM) for member in list(crew.workers)]

@@ -42,7 +42,7 @@ def short(round_: Round) -> Round:
         return tuple(f"{label}:{max(2, int(count) * WORKFLOWS // round_.tasks)}"
                      for label, _, count in (one.partition(":") for one in at))
 
-    return replace(round_, tasks=WORKFLOWS, worker_env=sooner(round_.worker_env),
+    return replace(round_, tasks=WORKFLOWS, patience_s=90.0, worker_env=sooner(round_.worker_env),
                    producer_env=sooner(round_.producer_env))
 
 

@@ -59,7 +59,7 @@ def _rounds() -> Iterator[Round]:
     for place, where in PLACES.items():
         def made(name: str, *, place: str = place, where: dict[str, object] = where, **told: object) -> Round:
             fixed = {"lease_s": LEASE_S, "tasks": WORKFLOWS, "runs_each": STEPS, "producer_role": "sender",
-                     "judge": judge, "spares_servers": True, "nemesis": peace}
+                     "judge": judge, "spares_servers": True, "patience_s": 180.0, "nemesis": peace}
             return Round(f"{place}, workflows: {name}", **{**fixed, **where, **told})
 
         yield made("kill -9 of children", nemesis=kill_children(20), least_deaths=15)
