@@ -41,7 +41,7 @@ def serve(channel_fd: int, prepare: Callable[[], Main], parent_pid: int) -> int:
     """
     if die_with_parent() and os.getppid() != parent_pid:
         return 0
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, _leave_it_to_the_supervisor)
     channel = socket.socket(fileno=channel_fd)
     try:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.project import RUN, Program, Project
@@ -158,4 +159,18 @@ def test_a_handler_that_the_app_has_for_a_user_signal_stays_its_own(make_project
     for pid in (worker.pid, child):
         os.kill(pid, signal.SIGUSR2)
     project.wait_for_note(f"mine {worker.pid}", f"mine {child}")
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_what_a_whole_group_is_told_is_the_supervisors_alone(make_project: Make, method: str) -> None:
+    project = make_project(TASKS)
+    worker = project.start(start_method=method)
+    child, _ = project.tasks.pids.delay().get(timeout=30)
+    below = psutil.Process(worker.pid).children(recursive=True)
+    for process in below:
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGTERM):
+            process.send_signal(number)
+    assert project.tasks.pids.delay().get(timeout=15)[0] == child
+    assert psutil.Process(worker.pid).children(recursive=True) == below
     assert worker.stop() == 0
