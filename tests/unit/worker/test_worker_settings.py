@@ -42,7 +42,7 @@ def test_a_task_that_has_succeeded_is_not_run_again_and_what_follows_it_comes(ma
     project.start()
     falls = project.tasks.falls
     assert (falls.s(4) | project.tasks.add.s(1)).delay().get(timeout=10) == 9
-    falls.apply_async((5,), link=project.tasks.show.s()).forget()
+    assert falls.apply_async((5,), link=project.tasks.show.s()).get(timeout=10) == 10
     assert chord([falls.s(6), project.tasks.add.s(1)])(project.tasks.total.s()).get(timeout=10) == 14
     assert falls.delay(7, "HALF").get(timeout=10) == 21     # which it had not
     assert falls.delay(8, "GARBAGE").get(timeout=10) == 24
