@@ -21,7 +21,8 @@ $(READY)/dev: pyproject.toml tools/prepare.sh
 		touch $@ $(READY)/user $(READY)/built
 
 build: dev ## compile ext/ in place, if it changed
-	@[ -f $(READY)/built ] && [ -z "$$(find ext setup.py -newer $(READY)/built)" ] || \
+	@[ -f $(READY)/built ] && [ -z "$$(find ext setup.py -newer $(READY)/built)" ] && \
+		[ $$(ls fastq/_ext/*.so 2> /dev/null | wc -l) -ge $$(ls ext/*.pyx | wc -l) ] || \
 		{ $(PY) setup.py -q build_ext --inplace && touch $(READY)/built $(READY)/user; }
 
 test: build ## everything: linters, types, all tests, and tests/ext in the debug and sanitizer builds
