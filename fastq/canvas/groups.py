@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from types import GeneratorType
 from typing import Any
 
 from fastq.canvas import joining
@@ -124,7 +125,7 @@ class group(Signature[Any]):
         results = []
         for number, sig in _numbered(self.members()):
             result = _planned(plan, sig, args, kwargs, options, number)
-            results.append((yield result) if isinstance(result, Generator) else result)
+            results.append((yield result) if type(result) is GeneratorType else result)
         result = plan.trail = plan.app.GroupResult(group_id, results)
         return result
 
@@ -148,7 +149,7 @@ class group(Signature[Any]):
         for number, sig in _numbered(members):
             result = freezing(sig, group_id=group_id, root_id=root_id, parent_id=parent_id,
                               group_index=number + (group_index or 0))
-            results.append((yield result) if isinstance(result, Generator) else result)
+            results.append((yield result) if type(result) is GeneratorType else result)
         return self.app.GroupResult(options["task_id"], results)
 
     _freeze = freeze

@@ -19,8 +19,8 @@ PLATFORMS = {
     "macos": {"macosx_x86_64", "macosx_arm64"},
 }
 
-USED_IF_PRESENT = {"backports", "brotli", "compression", "eventlet", "gevent", "hiredis", "pydantic", "setproctitle",
-                   "tblib", "yaml"}
+USED_IF_PRESENT = {"IPython", "backports", "brotli", "compression", "eventlet", "gevent", "hiredis", "pydantic",
+                   "setproctitle", "tblib", "yaml"}
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
