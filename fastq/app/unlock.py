@@ -54,9 +54,9 @@ def chord_unlock(self: Any, group_id: str, callback: Any, interval: float | None
                    reply_to=request.reply_to)
     place = Place((request.delivery_info or {}).get("routing_key") or app.conf.task_default_queue)
     counted = bool(kwargs.get(COUNTED)) and app.backend.joins and not app.backend.polls_chords
-    chord = app.backend.chord_get(group_id) if counted else None
+    chord = app.backend.chord_get(group_id, str(request.id)) if counted else None
     if chord is not None and chord.is_done:
-        logger.info("The body of chord %s was sent already", group_id)
+        logger.info("The body of chord %s is sent already, or by another message", group_id)
         return
     leaving = Leaving(joined=group_id if counted else "")
     try:

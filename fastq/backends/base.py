@@ -65,8 +65,12 @@ class Chords(Protocol):
         A chord is given to one caller, and to it again when the same member is told again. Raises BackendError.
         """
 
-    def chord_get(self, group_id: str) -> Chord:
-        """What is known of a chord. Raises BackendError."""
+    def chord_get(self, group_id: str, taker: str = "") -> Chord:
+        """What is known of a chord. Raises BackendError.
+
+        With *taker*, the id of a message that is to send the body, the chord is its own from now on: to all others it
+        is done, and no member completes it again.
+        """
 
     def chord_hold(self, claims: Sequence[Claim], expires_at: float | None = None) -> None:
         """Note that what completes chords is with the broker: they are given to nobody else. Raises BackendError."""

@@ -194,10 +194,10 @@ class RedisStore:
         with _as_backend_error():
             return self._chords.count(parts, expires_at)
 
-    def chord_get(self, group_id: str) -> Chord:
-        """What is known of a chord. Raises BackendError."""
+    def chord_get(self, group_id: str, taker: str = "") -> Chord:
+        """What is known of a chord, which *taker* takes. Raises BackendError."""
         with _as_backend_error():
-            return self._chords.get(group_id)
+            return self._chords.get(group_id, taker)
 
     def chord_hold(self, claims: Sequence[Claim], expires_at: float | None = None) -> None:
         """Note that what completes chords is with the broker. Raises BackendError."""

@@ -98,10 +98,10 @@ class RedisChords:
         number, plan, counted = answer
         return Complete(group_id, _in_order(counted), parts[number - 1], plan)
 
-    def get(self, group_id: str) -> Chord:
-        """What is known of a chord."""
+    def get(self, group_id: str, taker: str) -> Chord:
+        """What is known of a chord, which *taker* takes."""
         keys = [self._key(group_id, end) for end in (".j", ".c", "")]
-        claim, group, members = self._call(group_id, lambda link: _GET.call(link, keys, [int(self._is_ordered)]))
+        claim, group, members = self._call(group_id, lambda link: _GET.call(link, keys, [int(self._is_ordered), taker]))
         return Chord(claim == b"done", members, group)
 
     def hold(self, claims: Sequence[Claim], expires_at: float | None) -> None:

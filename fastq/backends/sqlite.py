@@ -157,10 +157,10 @@ class SqliteStore:
             found = [sqlite_chord.count(conn, group_id, own, expires_at) for group_id, own in groups.items()]
         return [complete for complete in found if complete is not None]
 
-    def chord_get(self, group_id: str) -> Chord:
-        """What is known of a chord."""
+    def chord_get(self, group_id: str, taker: str = "") -> Chord:
+        """What is known of a chord, which *taker* takes."""
         with self._chords() as conn:
-            return sqlite_chord.get(conn, group_id, time.time())
+            return sqlite_chord.get(conn, group_id, taker, time.time())
 
     def chord_hold(self, claims: Sequence[Claim], expires_at: float | None = None) -> None:
         """Do nothing: here a claim never runs out."""

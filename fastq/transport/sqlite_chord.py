@@ -27,6 +27,7 @@ TABLES = (
 NOWHERE = 1 << 62
 """The place of a member that has none: behind all others."""
 DAY_S = 86_400.0
+TAKEN = "taken:"
 DONE_S = 300.0
 """So long a chord that is done is remembered: a member that is run twice must not begin it anew."""
 
@@ -41,7 +42,8 @@ def open_chord(conn: sqlite3.Connection, group_id: str, size: int, plan: bytes, 
                renew: bool) -> None:
     """Note the size of a chord, and its plan if it comes with one."""
     if renew:
-        _drop(conn, conn.execute("SELECT number FROM chord WHERE id = ? AND is_done", (group_id,)).fetchall())
+        _drop(conn, conn.execute("SELECT number FROM chord WHERE id = ? AND (is_done OR last LIKE ?)",
+                                 (group_id, f"{TAKEN}%")).fetchall())
     conn.execute(
         "INSERT INTO chord (id, size, plan, expires_at) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
         " size = excluded.size, plan = iif(excluded.plan = x'', plan, excluded.plan), expires_at = excluded.expires_at"
@@ -79,10 +81,16 @@ def count(conn: sqlite3.Connection, group_id: str, parts: Sequence[Part], expire
     return Complete(group_id, task_ids, found, plan)
 
 
-def get(conn: sqlite3.Connection, group_id: str, now: float) -> Chord:
-    """Return what is known of a chord."""
-    row = conn.execute("SELECT number, is_done FROM chord WHERE id = ?", (group_id,)).fetchone()
-    number, is_done = row or (None, 0)
+def get(conn: sqlite3.Connection, group_id: str, taker: str, now: float) -> Chord:
+    """Return what is known of a chord, which *taker* takes if it has a name, and nobody has it."""
+    row = conn.execute("SELECT number, is_done, last FROM chord WHERE id = ?", (group_id,)).fetchone()
+    number, is_done, last = row or (None, 0, None)
+    if taker and row and not is_done:
+        if last is not None and last.startswith(TAKEN):
+            is_done = last != TAKEN + taker
+        else:
+            # It stands in for the last member, which is not needed any more: the taker's message is in its queue.
+            conn.execute("UPDATE chord SET last = ? WHERE number = ?", (TAKEN + taker, number))
     members = [row[0] for row in conn.execute("SELECT member FROM part WHERE chord = ? ORDER BY place", (number,))]
     return Chord(bool(is_done), members, get_group(conn, group_id, now))
 

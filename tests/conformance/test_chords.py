@@ -130,6 +130,29 @@ def test_a_chord_that_is_done_stays_done_unless_it_is_begun_anew(store: Any, gid
     assert len(store.chord_count([part(gid, 0)], soon())) == 1
 
 
+def test_one_message_takes_a_chord_to_send_its_body_and_nobody_else(stores: list[Any], gid: str):
+    first, second = stores
+    first.chord_open(gid, 2, expires_at=soon())
+    assert len(first.chord_count([part(gid, 0), part(gid, 1)], soon())) == 1
+    for store in (second, first):       # it may run again after a death
+        chord = store.chord_get(gid, "taker")
+        assert (chord.is_done, len(chord.members)) == (False, 2)
+    assert first.chord_get(gid, "another").is_done
+    assert not first.chord_get(gid).is_done
+    # The last member comes once more, though its worker is alive.
+    assert second.chord_count([part(gid, 1)], soon()) == []
+    first.chord_close([gid])
+    assert second.chord_get(gid, "taker").is_done
+
+
+def test_a_chord_that_was_taken_may_be_begun_anew(store: Any, gid: str):
+    """Whoever took it may be a dead letter."""
+    for taker in ("dead", "alive"):
+        store.chord_open(gid, 2, expires_at=soon(), renew=True)
+        assert len(store.chord_count([part(gid, 0), part(gid, 1)], soon())) == 1
+        assert (store.chord_get(gid, taker).is_done, len(store.chord_get(gid).members)) == (False, 2)
+
+
 def test_members_may_end_before_the_size_is_known_and_be_added_later(store: Any, gid: str):
     assert store.chord_count([part(gid, 0)], soon()) == []
     store.chord_add(gid, 1)
