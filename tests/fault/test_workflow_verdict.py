@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 
 from tests.fault import workflow_verdict
-from tests.fault.history import DIED, KILL, START, Verdict
+from tests.fault.history import DIED, KILL, START, Letter, Verdict
 from tests.fault.shapes import SHAPES, shape_of
 from tests.fault.test_history import BOSS, CHILD, OTHER_BOSS, OTHER_CHILD, run, sent, story
 
@@ -16,7 +16,7 @@ MEMBER, BODY = f"{CHORD}.m0", f"{CHORD}.end"
 WHOLE = [*run(MEMBER), *run(BODY)]
 
 
-def verdict_of(*lines: tuple[object, ...], values: Mapping[int, object] | None = None, dead: Collection[int] = (),
+def verdict_of(*lines: tuple[object, ...], values: Mapping[int, object] | None = None, dead: Sequence[Letter] = (),
                is_atomic: bool = True) -> Verdict:
     return workflow_verdict.judge(
         story(*lines), {CHORD: "end(m0())"} if values is None else values,  # type: ignore[arg-type]
@@ -32,7 +32,8 @@ def test_a_workflow_of_which_all_has_run_has_no_faults():
 def test_a_body_that_did_not_run_to_its_end_is_lost():
     begun = *sent(f"{CHORD}.0"), *run(MEMBER), (START, BODY), (KILL, "-", CHILD, 0)
     assert verdict_of(*begun).lost == [f"{CHORD} (chord of one: end)"]
-    assert verdict_of(*begun, dead=[CHORD]).faults == []
+    assert verdict_of(*begun, dead=[Letter(str(CHORD), 1, "poison: it killed 1")]).faults == []
+    assert len(verdict_of(*begun, dead=[Letter(str(CHORD), 2, "poison: it killed 2")]).undue) == 1
 
 
 def test_a_body_with_the_wrong_value_is_told():

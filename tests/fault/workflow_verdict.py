@@ -6,27 +6,30 @@ A job is one task of a workflow: ``12.end`` is the body of the twelfth, ``12.0``
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
-from tests.fault.history import ATTEMPT, CONFIRM, FINISH, START, Deaths, Record, Run, Verdict
+from tests.fault.history import ATTEMPT, CONFIRM, FINISH, START, Deaths, Letter, Record, Run, Verdict
 from tests.fault.shapes import Shape, shape_of
 
 Runs = Mapping[str, list[Run]]
 """The runs of one workflow by the names of its tasks."""
 
 
-def judge(records: Sequence[Record], values: Mapping[int, object], dead: Collection[int], bosses: Iterable[int], *,
+def judge(records: Sequence[Record], values: Mapping[int, object], letters: Sequence[Letter], bosses: Iterable[int], *,
           is_atomic: bool) -> Verdict:
     """Return the verdict on a round that is over.
 
-    *values* are what the confirmed workflows ended with, *dead* those of which a message is a dead letter: they must
-    have failed, and their later tasks never ran. Where a turn of a worker is not *is_atomic*, a worker that dies within
+    *values* are what the confirmed workflows ended with. Of whom *letters* are, dead ones by the numbers of their
+    workflows, may lack what follows. Where a turn of a worker is not *is_atomic*, a worker that dies within
     one leaves copies of what it has sent, and of all that follows.
     """
     attempted, confirmed, runs = _sorted(records)
     deaths = Deaths(records, set(bosses))
     verdict = Verdict(tasks=len(attempted), confirmed=len(confirmed), deaths=deaths.count)
+    dead = {int(letter.job) for letter in letters}
+    verdict.undue = [f"{letter.job} ({letter.deaths} deaths, {letter.reason!r})" for letter in letters
+                     if not letter.reason.startswith("poison") or letter.deaths > deaths.count]
     verdict.conjured = sorted(f"{number}.0" for number in runs.keys() - attempted)
     for number in sorted(attempted):
         shape, own = shape_of(number), runs[number]

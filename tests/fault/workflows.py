@@ -10,7 +10,7 @@ from fastq import Fastq, points, transport
 from fastq._ext.envelope import unpack
 from tests.fault import workflow_verdict
 from tests.fault.crew import Crew
-from tests.fault.history import Verdict
+from tests.fault.history import Letter, Verdict
 from tests.fault.rounds import Round, all_of, kill_children, kill_producers, kill_supervisors, peace
 
 WORKFLOWS = 500
@@ -39,10 +39,11 @@ def _outcome(app: Fastq, task_id: str) -> object:
     return result.result if result.successful() else f"{result.state}: {result.result!r}"
 
 
-def _dead(crew: Crew) -> set[int]:
+def _dead(crew: Crew) -> list[Letter]:
     looker = transport.open(crew.engine.url)
     try:
-        return {number_in(letter.content) for letter in looker.dead_letters(limit=1_000_000)}
+        return [Letter(str(number_in(letter.content)), letter.deaths, letter.reason)
+                for letter in looker.dead_letters(limit=1_000_000)]
     finally:
         looker.close()
 
