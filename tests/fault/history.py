@@ -195,8 +195,9 @@ class Deaths:
     def of_supervisor(self, after: int) -> bool:
         return any(at > after for pid in self._bosses for at, _ in self._at.get(pid, ()))
 
-    def of_supervisor_between(self, after: int, before: int) -> bool:
-        return any(after < at < before for pid in self._bosses for at, _ in self._at.get(pid, ()))
+    def of_supervisor_between(self, after: int, before: int) -> int:
+        """Count the supervisors that died between two records."""
+        return sum(any(after < at < before for at, _ in self._at.get(pid, ())) for pid in self._bosses)
 
     def of_child(self, after: int) -> bool:
         """Tell whether a child died after the record number *after*; each death is told once."""

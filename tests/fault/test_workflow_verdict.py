@@ -72,3 +72,11 @@ def test_who_died_with_a_member_may_have_left_two_bodies_where_a_turn_is_no_sing
             *run(BODY, 12))
     assert verdict_of(*told).unexplained == [BODY]
     assert verdict_of(*told, is_atomic=False).faults == []
+
+
+def test_two_that_died_may_have_left_a_copy_of_what_neither_ran():
+    held, counted = (DIED, "-", BOSS, 0), (DIED, "-", OTHER_BOSS, 0)
+    told = *sent(f"{CHORD}.0"), held, counted, *run(MEMBER, 30, 31), *run(BODY, 30, 31), *run(MEMBER, 32, 31)
+    assert verdict_of(*told).unexplained == [MEMBER]
+    assert verdict_of(*told, is_atomic=False).faults == []
+    assert verdict_of(held, *told[:2], *told[3:], is_atomic=False).unexplained == [MEMBER]

@@ -30,7 +30,7 @@ def judge(records: Sequence[Record], values: Mapping[int, object], letters: Sequ
     dead = {int(letter.job) for letter in letters}
     verdict.undue = [f"{letter.job} ({letter.deaths} deaths, {letter.reason!r})" for letter in letters
                      if not letter.reason.startswith("poison") or letter.deaths > deaths.count]
-    verdict.conjured = sorted(f"{number}.0" for number in runs.keys() - attempted)
+    verdict.conjured = sorted(f"{number}.0" for number in runs.keys() - attempted.keys())
     for number in sorted(attempted):
         shape, own = shape_of(number), runs[number]
         if number in dead:
@@ -43,17 +43,17 @@ def judge(records: Sequence[Record], values: Mapping[int, object], letters: Sequ
                 verdict.resultless.append(f"{number} ({values.get(number)!r})")
         else:
             verdict.unconfirmed += 1
-        _count_doubles(verdict, number, own, deaths, is_atomic)
+        _count_doubles(verdict, number, own, deaths, None if is_atomic else attempted[number])
     return verdict
 
 
-def _sorted(records: Sequence[Record]) -> tuple[set[int], set[int], dict[int, dict[str, list[Run]]]]:
-    attempted, confirmed, running = set[int](), set[int](), dict[tuple[int, str], Run]()
+def _sorted(records: Sequence[Record]) -> tuple[dict[int, int], set[int], dict[int, dict[str, list[Run]]]]:
+    attempted, confirmed, running = dict[int, int](), set[int](), dict[tuple[int, str], Run]()
     runs: dict[int, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
     for at, record in enumerate(records):
         number, _, name = record.job.partition(".")
         if record.kind == ATTEMPT:
-            attempted.add(int(number))
+            attempted[int(number)] = at
         elif record.kind == CONFIRM:
             confirmed.add(int(number))
         elif record.kind == START:
@@ -77,16 +77,23 @@ def _blame(verdict: Verdict, number: int, missing: list[str], runs: Runs, is_con
         verdict.torn.append(said)
 
 
-def _count_doubles(verdict: Verdict, number: int, runs: Runs, deaths: Deaths, is_atomic: bool) -> None:
+def _count_doubles(verdict: Verdict, number: int, runs: Runs, deaths: Deaths, copied_since: int | None) -> None:
+    """Count who ran twice; where copies may be left, *copied_since* is the record since when."""
     for name, own in runs.items():
         for earlier, later in pairwise(own):
             verdict.duplicates += 1
-            is_explained = deaths.void(earlier, later.at) or (not is_atomic and _is_copy(later, runs, deaths))
+            is_explained = deaths.void(earlier, later.at) or (
+                copied_since is not None and _is_copy(later, runs, deaths, copied_since))
             verdict.explained += is_explained
             if not is_explained:
                 verdict.unexplained.append(f"{number}.{name}")
 
 
-def _is_copy(later: Run, runs: Runs, deaths: Deaths) -> bool:
-    """Tell whether a supervisor died that had run a task of the same workflow, before the second run of this one."""
-    return any(deaths.void_with_supervisor(run, later.at) for own in runs.values() for run in own if run.at < later.at)
+def _is_copy(later: Run, runs: Runs, deaths: Deaths, since: int) -> bool:
+    """Tell whether a copy may have been left before the second run of a task.
+
+    By a supervisor that died and had run a task of the same workflow; or by two: one that held the message, and one
+    that found it so, counted that, and died between the copy for the suspects and the ack.
+    """
+    return deaths.of_supervisor_between(since, later.at) > 1 or any(
+        deaths.void_with_supervisor(run, later.at) for own in runs.values() for run in own if run.at < later.at)
