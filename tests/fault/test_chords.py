@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from fastq import Fastq
-from fastq.bench.servers.redis import Redis
 from fastq.canvas import chord
 from tests.fault.crew import Crew
-from tests.fault.engines import Database, Engine, File
-
-
-@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.redis)])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    made: Engine
-    if request.param == "redis":
-        server: Redis = request.getfixturevalue("redis")
-        made = Database(server)
-    else:
-        made = File(tmp_path)
-    yield made
-    made.close()
+from tests.fault.engines import Engine
 
 
 def test_a_member_that_kills_its_child_every_time_fails_the_body(engine: Engine, tmp_path: Path) -> None:

@@ -12,25 +12,12 @@ from pathlib import Path
 import pytest
 
 from fastq import Fastq, chain
-from fastq.bench.servers.redis import Redis
 from tests.fault.crew import Crew
-from tests.fault.engines import Database, Engine, File
+from tests.fault.engines import Engine
 
 SEED = int(os.environ.get("FASTQ_FAULT_SEED", "7"))
 CHAINS = int(os.environ.get("FASTQ_FAULT_CHAINS", "12"))
 LEASE_S = 1.5
-
-
-@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.redis)])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    made: Engine
-    if request.param == "redis":
-        server: Redis = request.getfixturevalue("redis")
-        made = Database(server)
-    else:
-        made = File(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture
