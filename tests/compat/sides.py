@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from itertools import count
 from pathlib import Path
@@ -45,6 +45,8 @@ class Side(NamedTuple):
         backend = "rpc://" if url.startswith("amqp") else url
         made = getattr(import_module(self.module), self.attribute)("compat", broker=url, backend=backend,
                                                                   set_as_current=False)
+        if self.module == "celery":     # else each app here gets the tasks of those before it, too, with a warning
+            made.task = partial(made.task, shared=False)
         if str(settings.get("result_backend")).startswith("file://"):
             folder_store.use()      # Celery has one of its own
         everybody = settings.pop("compat_broadcast", None)
@@ -92,6 +94,8 @@ class Client:
         consumer = getattr(backend, "result_consumer", None)    # files have none
         if getattr(consumer, "_connection", None) or getattr(consumer, "_pubsub", None):
             consumer.stop()
+        if getattr(consumer, "_pubsub", None):
+            consumer._pubsub = None     # a result that is collected later would connect once more, to nobody perhaps
         if hasattr(backend, "client"):
             backend.client.close()
             backend.client.connection_pool.disconnect()
