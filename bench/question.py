@@ -58,7 +58,7 @@ class Plan:
         """How many tasks keep a system of *pace* tasks/s busy for *seconds* (a hundredth of it when quick)."""
         if self.load is not None:
             return self.load
-        scale, floor = (0.01, 20) if self.quick else (1.0, least)
+        scale, floor = (0.01, 100) if self.quick else (1.0, least)
         return max(floor, int(pace * seconds * scale))
 
 

@@ -20,7 +20,7 @@ from fastq.cli.exits import KNOWN, UNAVAILABLE, UserError, nearest, refuse
 from fastq.transport.base import Transport
 from fastq.transport.url import parse_url
 
-BUILTIN = "celery."
+BUILTIN = ("celery.", "fastq.")
 
 
 def find_app(chosen: Chosen) -> App:

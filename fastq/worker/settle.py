@@ -213,7 +213,7 @@ class Settler:
         if not early and self.orphans.end(tag, ending, why):
             return
         if ending is Ending.LOSE:
-            self._lose(row, why, float(why) if outcome == Outcome.HARD_LIMIT else None)     # it ended by itself
+            self._lose(row, why, float(why) if outcome == Outcome.HARD_LIMIT else None, by_itself=True)
             return
         if ending is Ending.TAIL:
             self.endings.publish.append(again(queue, content))
@@ -223,7 +223,7 @@ class Settler:
         if not early:
             self.endings.ack.append((tag, tag))
 
-    def _lose(self, row: Odd, cause: str, limit_s: float | None = None) -> None:
+    def _lose(self, row: Odd, cause: str, limit_s: float | None = None, *, by_itself: bool = False) -> None:
         tag, deaths, task, _, queue, content, early, _ = row
         outcome, why = (Outcome.LOST, cause) if limit_s is None else (Outcome.HARD_LIMIT, str(limit_s))
         if limit_s is not None:
@@ -239,8 +239,7 @@ class Settler:
             self.endings.lost.append(tag)
             self.endings.rows[tag] = queue, deaths, content
         else:
-            # One that ran out of time may have ended by itself, and killed nobody.
-            what = f"killed {deaths + 1} children" if limit_s is None else f"was lost {deaths + 1} times"
+            what = f"was lost {deaths + 1} times" if by_itself else f"killed {deaths + 1} children"
             self._judge(row, Outcome.POISONED, f"poison: it {what}, the last: {cause}")
 
     def _judge(self, row: Odd, outcome: Outcome, why: str) -> None:
