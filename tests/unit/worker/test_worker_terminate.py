@@ -93,9 +93,9 @@ def pid():
 
 @app.task
 def patient():
-    note("began", "patient")
-    for _ in range(2):
+    for count in range(2):
         try:
+            note("waits", count)    # from here on it may be struck
             wait_for("never")
         except SoftTimeLimitExceeded:
             note("warned")
@@ -247,8 +247,8 @@ def test_sigusr1_raises_the_soft_limit_in_the_task_as_often_as_it_is_sent(make_p
     project = make_project(TASKS)
     worker, tasks = start(project, pool, 3), project.tasks
     patient = tasks.patient.delay()
-    project.wait_for_note("began patient")
     for count in (1, 2):
+        project.wait_for_note(f"waits {count - 1}")
         assert terminate(project, patient, "SIGUSR1") == {"ok": f"terminate: {patient.id}"}
         project.wait_for(lambda count=count: project.notes.count("warned") == count)  # type: ignore[misc]
     assert patient.get(timeout=20) == "patient"
