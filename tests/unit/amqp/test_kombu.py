@@ -148,6 +148,7 @@ def test_publish_is_tried_again_over_a_new_connection(kombu_connection: Any, rab
     queue = kombu.Queue("retried")
     producer = kombu_connection.Producer()
     producer.publish("one", routing_key="retried", declare=[queue], retry=True)
+    wait_until(lambda: queue(kombu_connection.default_channel).queue_declare(passive=True).message_count == 1)
     rabbitmq.close_all_connections("maintenance")
     with pytest.raises(kombu_connection.connection_errors):
         kombu_connection.drain_events(timeout=5)
