@@ -95,16 +95,19 @@ STORED = """
         rabbit_quorum_queue ->
             {{ok, {{_, Held}}, _}} = ra:local_query(amqqueue:get_pid(Queue), fun rabbit_fifo:query_messages_total/1),
             Held;
+        rabbit_stream_queue ->
+            0;
         _ ->
             [{{messages, Held}}] = rabbit_amqqueue:info(Queue, [messages]),
             Held
         end || Queue <- rabbit_amqqueue:list(<<{vhost}/utf8>>)])
 """
-"""A quorum queue is asked itself: what RabbitMQ reports of it is up to 5 s old."""
+"""A quorum queue is asked itself: what RabbitMQ reports of it is up to 5 s old. A stream has no messages to work off:
+the one that keeps what is revoked holds a mark of each worker that started."""
 
 
 def stored(server: RabbitMQ, vhost: str) -> int:
-    """Messages ready or unacknowledged in any queue of *vhost*."""
+    """Messages ready or unacknowledged in any queue of *vhost*, but for streams."""
     return int(server.eval(STORED.format(vhost=string(vhost))))
 
 
