@@ -160,9 +160,10 @@ class Run:
 class Deaths:
     """Who died, or was given up for dead, and where in the journal that stands."""
 
-    def __init__(self, records: Sequence[Record], bosses: set[int]) -> None:
+    def __init__(self, records: Sequence[Record], bosses: set[int], at_once: int) -> None:
         self._bosses = bosses
-        self._paid: set[int] = set()
+        self._at_once = at_once
+        self._paid: Counter[int] = Counter()
         self._at: dict[int, list[tuple[int, int]]] = defaultdict(list)
         stopped: dict[int, int] = {}
         ended: dict[int, int] = {}
@@ -200,10 +201,12 @@ class Deaths:
         return sum(any(after < at < before for at, _ in self._at.get(pid, ())) for pid in self._bosses)
 
     def of_child(self, after: int) -> bool:
-        """Tell whether a child died after the record number *after*; each death is told once."""
+        """Tell whether a child died after the record number *after*; each death is told once for each task that it
+        may have claimed.
+        """
         for pid, deaths in self._at.items():
-            if pid not in self._bosses | self._paid and any(at > after for at, _ in deaths):
-                self._paid.add(pid)
+            if pid not in self._bosses and self._paid[pid] < self._at_once and any(at > after for at, _ in deaths):
+                self._paid[pid] += 1
                 return True
         return False
 
@@ -226,26 +229,26 @@ class _Outages:
 
 def judge(records: Sequence[Record], remains: Remains, *, is_early: Callable[[str], bool] = lambda job: False,
           wants_result: Callable[[str], bool] = lambda job: False, bosses: Iterable[int] = (),
-          is_atomic: bool = True) -> Verdict:
+          is_atomic: bool = True, at_once: int = 1) -> Verdict:
     """Return the verdict on a round that is over.
 
     *bosses* are the pids of all supervisors, of which an early-acked job that never started may have died. Where a turn
     of the worker is not *is_atomic*, what leaves with an ack, or is put back, is stored before the ack: a death between
-    the two leaves both.
+    the two leaves both. A child claims up to *at_once* jobs before it starts them, and takes them along when it dies.
     """
-    return _Judge(records, remains, is_early, wants_result, set(bosses), is_atomic).verdict()
+    return _Judge(records, remains, is_early, wants_result, Deaths(records, set(bosses), at_once), is_atomic).verdict()
 
 
 class _Judge:
     def __init__(self, records: Sequence[Record], remains: Remains, is_early: Callable[[str], bool],
-                 wants_result: Callable[[str], bool], bosses: set[int], is_atomic: bool) -> None:
+                 wants_result: Callable[[str], bool], deaths: Deaths, is_atomic: bool) -> None:
         self._is_atomic = is_atomic
         self._end = len(records)
         self._remains = remains
         self._is_early = is_early
         self._wants_result = wants_result
         self._records = records
-        self._deaths = Deaths(records, bosses)
+        self._deaths = deaths
         self._outages = _Outages(records)
         self._sent_again: set[str] = set()
         self._attempts: dict[str, int] = {}

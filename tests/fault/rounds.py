@@ -134,8 +134,9 @@ def judge(crew: Crew) -> Verdict:
     """The verdict on what *crew* did, once it is at rest."""
     remains = crew.engine.remains()
     crew.seen.follow()
+    at_once = 1 if crew.pool == "prefork" else crew.children
     return history.judge(crew.seen.records, remains, is_early=plan.is_early, wants_result=plan.wants_result,
-                         bosses=crew.bosses, is_atomic=crew.engine.is_atomic)
+                         bosses=crew.bosses, is_atomic=crew.engine.is_atomic, at_once=at_once)
 
 
 def _broken_rules(round_: Round, verdict: Verdict) -> Iterator[str]:

@@ -176,6 +176,12 @@ def test_a_child_takes_one_early_acked_task_with_it_at_most():
     assert (verdict.early_lost, verdict.lost) == (1, ["99.0"])
 
 
+def test_a_child_of_many_tasks_takes_as_many_with_it_as_it_runs_at_once():
+    lines = story(*sent("9.0", "99.0", "999.0"), (KILL, "-", CHILD, 0))
+    verdict = judge(lines, Remains(), is_early=early, bosses=[BOSS], at_once=2)
+    assert (verdict.early_lost, verdict.lost) == (2, ["999.0"])
+
+
 def test_an_early_acked_task_that_began_may_go_with_its_own_child_only():
     assert verdict_of(*sent("9.0"), (START, "9.0"), (KILL, "-", CHILD, 0)).early_lost == 1
     assert verdict_of(*sent("9.0"), (START, "9.0"), (KILL, "-", OTHER_CHILD, 0)).lost == ["9.0"]
