@@ -160,7 +160,7 @@ class Run:
 class Deaths:
     """Who died, or was given up for dead, and where in the journal that stands."""
 
-    def __init__(self, records: Sequence[Record], bosses: set[int], at_once: int) -> None:
+    def __init__(self, records: Sequence[Record], bosses: set[int], at_once: int = 1) -> None:
         self._bosses = bosses
         self._at_once = at_once
         self._paid: Counter[int] = Counter()
