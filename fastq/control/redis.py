@@ -47,6 +47,8 @@ class RedisMailbox:
     def listen(self, node: str) -> None:
         """Subscribe to the channel of all workers; nothing there is *node*'s own."""
         self._link.send(resp.command("SUBSCRIBE", self._keys.channel(self._requests)))
+        # Its answer comes after the other's, which has no reply but what is pushed.
+        self._call("PING")
 
     def expect(self, address: str) -> None:
         """Bind a list for the answers to *address*, as kombu looks for it."""
@@ -75,19 +77,24 @@ class RedisMailbox:
         return [reply[1]] if reply else []
 
     def _requests_that_came(self, timeout_s: float) -> list[bytes]:
-        link, found = self._link, list[bytes]()
-        link.fill(timeout_s)
-        while (reply := link.get()) is not NOTHING:
-            if isinstance(reply, ReplyError):
-                raise link.error_of(reply)
-            if isinstance(reply, Push) and reply[0] == b"message":
-                found.append(reply[2])
+        link = self._link
+        # Something may have come while an answer was waited for.
+        found = self._pushed() or (self._pushed() if link.fill(timeout_s) else [])
         silent_s = time.monotonic() - link.heard_at
         if silent_s > SILENT_S:
             raise link.lose(f"nothing was heard for {silent_s:.0f} s")
         if silent_s > PING_S and self._pinged_at < link.heard_at:
             self._pinged_at = time.monotonic()
             link.send(resp.command("PING"))
+        return found
+
+    def _pushed(self) -> list[bytes]:
+        found = []
+        while (reply := self._link.get()) is not NOTHING:
+            if isinstance(reply, ReplyError):
+                raise self._link.error_of(reply)
+            if isinstance(reply, Push) and reply[0] == b"message":
+                found.append(reply[2])
         return found
 
     def request(self, content: bytes) -> None:

@@ -57,7 +57,8 @@ class Remote:
         except TransportError as error:
             self._lose(error)
         else:
-            self.look_at = time.monotonic() + LOOK_S
+            # At once: what came while the revocations were read wakes nobody.
+            self.look_at = time.monotonic()
 
     def is_heard(self, descriptors: Set[int]) -> bool:
         """Tell whether the mailbox is among *descriptors*, which woke the loop."""

@@ -6,6 +6,7 @@ import select
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from urllib.parse import urlsplit
 
 import pytest
 from redis import Redis
@@ -16,6 +17,7 @@ from fastq.control.mailbox import Mailbox, Revoked
 from fastq.exceptions import ConfigError
 from tests.conformance.engine import ENGINES, Engine, params
 from tests.deadline import wait_until
+from tests.servers.proxy import Manner, Proxy
 
 WITH_MAILBOX = [ENGINES[name] for name in ("sqlite", "memory", "redis", "amqp-classic")]
 
@@ -26,10 +28,10 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 
 @pytest.fixture
-def open_mailbox(address: str) -> Iterator[Callable[[], Mailbox]]:
+def open_mailbox(address: str) -> Iterator[Callable[..., Mailbox]]:
     with ExitStack() as stack:
-        def open_one() -> Mailbox:
-            mailbox = control.open([address], {})
+        def open_one(url: str = address) -> Mailbox:
+            mailbox = control.open([url], {})
             stack.callback(mailbox.close)
             return mailbox
 
@@ -74,6 +76,25 @@ def test_the_descriptor_wakes_who_sleeps(open_mailbox: Callable[[], Mailbox]):
     client.request(pack("x"))
     assert select.select([worker.fileno()], [], [], 10)[0]
     assert [body(content) for content in received(worker)] == ["x"]
+
+
+@pytest.mark.parametrize("engine", params([ENGINES[name] for name in ("redis", "amqp-classic")]), indirect=True)
+def test_who_listens_hears_all_that_is_sent_from_then_on(open_mailbox: Callable[..., Mailbox], address: str):
+    with Proxy(urlsplit(address).port or 0) as proxy:
+        proxy.behave(Manner(delay_s=0.05), down=False)
+        worker, client = open_mailbox(proxy.url(address)), open_mailbox()
+        worker.listen("w@host")
+        client.request(pack("x"))
+        assert [body(content) for content in worker.receive(10)] == ["x"]
+
+
+def test_what_comes_while_something_else_is_asked_is_received_at_once(open_mailbox: Callable[[], Mailbox]):
+    worker, client = open_mailbox(), open_mailbox()
+    worker.listen("w@host")
+    client.request(pack("x"))
+    client.revoked()
+    worker.revoked()
+    assert [body(content) for content in worker.receive(10)] == ["x"]
 
 
 def test_what_was_sent_before_is_not_heard(open_mailbox: Callable[[], Mailbox]):
