@@ -289,6 +289,9 @@ class NotHeld(TransportError):
 class ConnectionLost(TransportError):
     """The connection broke: what was held is void here, and will be delivered again, here or elsewhere."""
 
+    unread: int = 0
+    """Deliveries that the broker may have sent, and that were not taken: nobody knows which they were."""
+
 
 class BrokerRefused(TransportError):
     """The broker answered with a refusal, such as 403 for wrong credentials; trying again does not help."""

@@ -213,8 +213,8 @@ class AmqpTransport:
                 consumer.link.beat()
                 if is_plain:
                     self._publisher.poll()
-        except ConnectionLost:
-            self._lose()
+        except ConnectionLost as error:
+            error.unread = self._lose()
             raise
         return self._take(consumer, credit)
 
@@ -321,8 +321,8 @@ class AmqpTransport:
             waits = [consumer.link.beat(), self._publisher.retry_in, consumer.cramped_in]
             if self._left > 0 and not self.is_choked:
                 waits.append(self._trials.due_in(consumer))
-        except ConnectionLost:
-            self._lose()
+        except ConnectionLost as error:
+            error.unread = self._lose()
             raise
         known = [wait for wait in waits if wait is not None]
         return min(known) if known else None
@@ -343,8 +343,8 @@ class AmqpTransport:
                 consumer.send()
             self._trials.look(self._side)
             self._watch.look(self._side, consumer, has_room=self._left > 0 and not consumer.gathered)
-        except ConnectionLost:
-            self._lose()
+        except ConnectionLost as error:
+            error.unread = self._lose()
             raise
         self.arm()
         return int(consumer.has_stand_ins)
@@ -370,12 +370,15 @@ class AmqpTransport:
             raise TransportError("this transport is not attached: attach(worker, queues) comes first")
         return self._consumer
 
-    def _lose(self) -> None:
+    def _lose(self) -> int:
+        """Give the connection up; returns how many deliveries may have been on their way here."""
         consumer, self._consumer = self._consumer, None
         self._trials.begin((), 0)
-        if consumer is not None:
-            self._watch_link("consumer", None)
-            consumer.link.abandon()
+        if consumer is None:
+            return 0
+        self._watch_link("consumer", None)
+        consumer.link.abandon()
+        return consumer.unread
 
     def _detach(self) -> None:
         """Stop consuming, and give back what nobody took."""

@@ -281,6 +281,12 @@ class Consumer:
             self._stood = [tag for tag in self._stood if self.holds(tag)]
         return len(self.held) - self._at_gates - len(self._stood)
 
+    @property
+    def unread(self) -> int:
+        """The most deliveries that the windows allow beside those that were taken."""
+        taken = len(self.held) - sum(map(self.holds, self._stood))
+        return max(0, sum(lane.window for lane in self._lanes) - taken)
+
     def holds(self, tag: int) -> bool:
         """Whether a delivery was taken and has not ended."""
         return self.held.holds(tag, tag)

@@ -166,6 +166,8 @@ class Decider:
         ended = self._orphans.ending_of(tag, content)
         if ended is not None:
             self._end_as(ended, queue, tag, deaths, content, endings)
+        elif deaths == 0 and self._orphans.was_unread():
+            self._timed(queue, tag, deaths, content, endings)
         elif deaths + 1 >= self._max_deaths:
             self._too_many_deaths(queue, tag, deaths + 1, content, endings)
         else:

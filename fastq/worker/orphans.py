@@ -52,6 +52,8 @@ class Orphans:
         self._ended: dict[Identity, Memo] = {}
         self._told: dict[int, tuple[Identity, Memo]] = {}
         self._waited: dict[Identity, float] = {}
+        self._unread, self._unread_until = 0, 0.0
+        """How many more there may be that were on their way here, and for how long they are expected."""
         self._finished: deque[Sequence[tuple[int, int]]] = deque(maxlen=KEPT_TURNS)
 
     def __bool__(self) -> bool:
@@ -92,9 +94,15 @@ class Orphans:
         """
         self._finished.append(runs)
 
-    def spare(self, contents: Iterable[bytes]) -> None:
-        """Remember messages that were not begun when the connection broke, or were ended for it: they killed nobody."""
+    def spare(self, contents: Iterable[bytes], unread: int = 0) -> None:
+        """Remember messages that were not begun when the connection broke, or were ended for it: they killed nobody.
+
+        Nor did *unread* others, of which all that is known is how many there may be.
+        """
         now = self._clock()
+        if unread:
+            kept = self._unread if self._unread_until > now else 0
+            self._unread, self._unread_until = min(MOST, kept + unread), now + KEPT_S
         self._waited = {identity: until for identity, until in self._waited.items() if until > now}
         for content in contents:
             if len(self._waited) < MOST:
@@ -103,6 +111,16 @@ class Orphans:
     def is_spared(self, content: bytes) -> bool:
         """Whether the same message waited here, not begun, when the connection broke; true once for each."""
         return bool(self._waited) and self._waited.pop(identity_of(content), 0.0) > self._clock()
+
+    def was_unread(self) -> bool:
+        """Whether a message that is not known here may have been on its way when the connection broke; true so often.
+
+        One that another worker's death left may be taken for such a one. If it kills this worker too, that counts.
+        """
+        if not self._unread or self._unread_until <= self._clock():
+            return False
+        self._unread -= 1
+        return True
 
     def end(self, tag: int, ending: Ending, reason: str = "") -> bool:
         """Take note of how a run ended; False for a delivery that the broker still waits for.

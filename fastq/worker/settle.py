@@ -88,16 +88,17 @@ class Settler:
         endings.rows.update(newer.rows)
         self.endings = endings
 
-    def cut_off(self) -> None:
+    def cut_off(self, unread: int = 0) -> None:
         """The connection is gone, and every delivery with it: what began goes on as an orphan, the rest is forgotten.
 
-        What is to be published and stored stays; so does what was acked early, which goes back to its queue.
+        What is to be published and stored stays; so does what was acked early, which goes back to its queue. *unread*
+        more deliveries may have been on their way.
         """
         waited: dict[int, tuple[str, int, bytes]] = {}
         _, early = self._ring.take_back(rows=waited)
         self.aged.clear()
         self.orphans.cut()
-        self.orphans.spare(content for _, _, content in waited.values())
+        self.orphans.spare((content for _, _, content in waited.values()), unread)
         # Only now: what has ended unseen is an orphan that ended, not an ack of nothing.
         self.collect()
         kept = self.take()

@@ -285,6 +285,9 @@ class Worker:
         finally:
             self._is_attaching = False
         self._is_cut_off, self._parting_at = False, None
+        if self._lost_at is not None:
+            logger.info("connected again after %.2f s", time.monotonic() - self._lost_at)
+            self._lost_at = None
         self._sleeper.hear(self._transport.fileno())
         self._keep_at = time.monotonic() + min(lease_s / 3, self._holding.look_s)
         self._lease_s = lease_s
@@ -426,14 +429,16 @@ class Worker:
     _pause_s = RETRY_FIRST_S
     _is_cut_off = True
     """The broker has given our deliveries to others, or never knew us; attach before anything else."""
+    _lost_at: float | None = None
+    """Since when there has been no connection; None when there is one, or never was."""
     _parting_at: float | None = None
     """When a worker that stops waits no longer for a broker that is away."""
 
     def _cut_off(self, error: ConnectionLost) -> None:
         """The connection broke and this worker did not: what runs goes on, and is known again when it comes back."""
-        self._is_cut_off = True
+        self._is_cut_off, self._lost_at = True, time.monotonic()
         self._sleeper.hear(-1)
-        self._settler.cut_off()
+        self._settler.cut_off(error.unread)
         self._decider.soon.forget()
         if self.options.cancels_when_cut and self._staff is not None:
             self._staff.kill_late("the connection to the broker was lost", spares_early=True)

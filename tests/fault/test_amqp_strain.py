@@ -127,9 +127,9 @@ def test_many_reconnects_leave_nothing_behind(make: Make, rabbitmq: RabbitMQ, am
 
     def reconnect(count: int) -> tuple[int, int, int]:
         for _ in range(count):
-            attached = worker.said().count("connecting again")
+            attached = worker.said().count("connected again")
             proxy.cut()
-            project.wait_for(lambda attached=attached: worker.said().count("connecting again") > attached)
+            project.wait_for(lambda attached=attached: worker.said().count("connected again") > attached)
             number = len(project.notes)
             wait_until(lambda: project.tasks.plain.delay(0).confirmed())
             project.wait_for(lambda number=number: len(project.notes) > number)
@@ -154,7 +154,7 @@ def test_no_task_that_waits_is_condemned_for_cuts(make: Make, amqp_url: str, pro
     for number in range(1, 7):
         project.wait_for(lambda: project.queue.ready == 0 and len(project.notes) == 1)
         proxy.cut()
-        project.wait_for(lambda number=number: worker.said().count("connecting again") >= number)
+        project.wait_for(lambda number=number: worker.said().count("connected again") >= number)
     project.allow("gate")
     project.wait_for(lambda: len(runs(project, "plain")) == 30)
     project.wait_for(project.is_idle)

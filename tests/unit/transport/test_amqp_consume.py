@@ -448,6 +448,18 @@ def test_a_cut_is_told_and_the_tags_of_before_are_no_more(open_amqp: Open, amqp_
     transport.turn(Endings(ack=tags(again)), 0)
 
 
+def test_a_cut_tells_how_many_more_may_have_been_on_their_way(open_amqp: Open, amqp_url: str, proxy: Proxy) -> None:
+    transport = open_amqp(proxy.url(amqp_url))
+    publish(transport, names(5))
+    transport.attach("w", ["q"])
+    rows = take(transport, 5, 20)
+    transport.turn(Endings(ack=tags(rows[:2])), 17)
+    proxy.cut()
+    with pytest.raises(ConnectionLost) as caught:
+        wait_until(lambda: transport.turn(Endings(), 17))
+    assert caught.value.unread == 17
+
+
 def idle(transport: AmqpTransport, seconds: float) -> None:
     """Live as a worker with nothing to do: sleep, and look when it is time to."""
     end = time.monotonic() + seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,46 @@ def test_what_can_never_run_is_a_dead_letter_however_it_came(make: Callable[...,
 def test_a_message_of_protocol_1_is_counted_too(make: Callable[..., Parts]) -> None:
     content = pack({"content_type": "application/json"}, {}, b'{"task": "add", "id": "i-1", "args": [2]}')
     assert again(make(), content).lost == [NEW]
+
+
+# --- it was on its way ------------------------------------------------------------------------------------------
+
+def test_as_many_as_were_on_their_way_killed_nobody(make: Callable[..., Parts]) -> None:
+    parts = make()
+    parts.settler.cut_off(2)
+    parts.settler.cut_off(1)
+    tags = range(NEW, NEW + 4)
+    ends = [again(parts, message(task_id=str(tag)), tag=tag) for tag in tags]
+    assert [one.lost for one in ends] == [[], [], [], [tags[3]]]
+    assert parts.ring.in_hand == 3
+
+
+def test_what_is_known_here_is_not_taken_for_one_that_was_on_its_way(make: Callable[..., Parts]) -> None:
+    parts = make()
+    parts.release(message())
+    parts.settler.cut_off(1)
+    assert again(parts, message()).lost == []
+    assert again(parts, message(), tag=NEW + 1).lost == []
+    assert again(parts, message(), tag=NEW + 2).lost == [NEW + 2]
+
+
+def test_what_was_in_the_hand_of_one_who_died_is_counted_all_the_same(make: Callable[..., Parts]) -> None:
+    parts = make()
+    parts.settler.cut_off(5)
+    assert again(parts, message(), deaths=1).lost == [NEW]
+
+
+def test_nothing_is_on_its_way_for_ever(make: Callable[..., Parts], monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = make()
+    parts.settler.cut_off(5)
+    monkeypatch.setattr(parts.settler.orphans, "_clock", lambda: time.monotonic() + orphans.KEPT_S + 1)
+    assert again(parts, message()).lost == [NEW]
+
+
+def test_one_that_was_on_its_way_is_decided_about_as_any(make: Callable[..., Parts]) -> None:
+    parts = make()
+    parts.settler.cut_off(1)
+    assert again(parts, message(expires="2001-01-01T00:00:00")).ack == [(NEW, NEW)]
 
 
 # --- it still runs ----------------------------------------------------------------------------------------------
