@@ -52,7 +52,7 @@ class Stage:
         self.folder = folder
         self.place = place
         self.concurrency = concurrency
-        paths = [str(PEERS), *filter(None, [os.environ.get("PYTHONPATH")]), SOURCES]
+        paths = [str(PEERS), *filter(None, [system.path, os.environ.get("PYTHONPATH")]), SOURCES]
         self.env = {
             **os.environ, **system.env, **place.env, **(kind or system.kinds[0]).env,
             "PYTHONPATH": os.pathsep.join(paths),

@@ -31,8 +31,12 @@ def taskiq(n: int) -> list[str]:
                       "--log-level", "ERROR")  # fmt: skip
 
 
-def saq(_n: int) -> list[str]:  # how many at a time is a setting, as with the next two
+def saq(_n: int) -> list[str]:  # how many at a time is a setting, as with the next three
     return run_module("saq", "saq_peer.settings", "--quiet")
+
+
+def arq(_n: int) -> list[str]:
+    return run_module("arq", "arq_peer.WorkerSettings")
 
 
 def streaq(_n: int) -> list[str]:
@@ -79,15 +83,16 @@ def huey_row(kind: str) -> System:
 
 def row(
     name: str, module: str, pace: Pace, worker: Callable[[int], list[str]], imports: str, *,
-    together: int = 0, concurrency: tuple[int, ...] = (1, 2), env: dict[str, str] | None = None,
+    together: int = 0, apart: str = "", concurrency: tuple[int, ...] = (1, 2), env: dict[str, str] | None = None,
     distributions: tuple[str, ...] = (), lacks: dict[str, str] | None = None,
 ) -> System:  # fmt: skip
     """One more system. With *together* it is the second row of one, which drains so many at a time."""
     package = module.removesuffix("_peer").removesuffix("_redis")
     return System(
-        name, module, pace, worker, imports, needs=(package,), distributions=distributions or (package,), broker=REDIS,
+        name, module, pace, worker, imports, needs=() if apart else (package,), apart=apart, broker=REDIS,
+        distributions=distributions or (package,),
         concurrency=(together,) if together else concurrency, only=("drain",) if together else (),
-        naps=package in ("taskiq", "saq", "streaq") and not together,
+        naps=package in ("taskiq", "saq", "arq", "streaq") and not together,
         produces=not together, env=env or {}, lacks=lacks or {},
     )  # fmt: skip
 
@@ -135,6 +140,10 @@ ON_REDIS = (
     *taskiq_rows("taskiq stream", True),
     row("saq", "saq_peer", Pace(5_000, 0, 1_700), saq, "from saq import Queue"),
     row("saq 10 at a time", "saq_peer", Pace(5_000, 0, 1_700), saq, "from saq import Queue", together=10),
+    row("arq", "arq_peer", Pace(2_300, 0, 100), arq, "from arq import create_pool", apart="arq",
+        distributions=("arq", "redis", "hiredis")),
+    row("arq 10 at a time", "arq_peer", Pace(2_300, 0, 800), arq, "from arq import create_pool", apart="arq",
+        distributions=("arq", "redis", "hiredis"), together=10),
     row("streaq", "streaq_peer", Pace(3_500, 15_000, 1_200), streaq, "from streaq import Worker"),
     row("streaq 16 at a time", "streaq_peer", Pace(3_500, 15_000, 1_200), streaq, "from streaq import Worker",
         together=16),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
 
 from fastq.bench.broker import EMBEDDED, Broker
@@ -15,6 +16,8 @@ BARE = "bare"
 FASTQ = "fastq"
 WORKING = ("drain", "latency", "memory", "idle", "startup")
 """What is asked of a second kind of worker; its producer and its way with future tasks are those of the first."""
+APART = Path(sys.prefix, "apart")
+"""Folders for systems whose requirements clash with the others'."""
 
 
 class Pace(NamedTuple):
@@ -55,6 +58,8 @@ class System:
     imports: str = ""
     needs: tuple[str, ...] = ()
     distributions: tuple[str, ...] = ()
+    apart: str = ""
+    """The folder below `APART` that it and its requirements are in; none for most."""
     loops: bool = False
     """Whether it drains in a loop of its producer instead (bare yardsticks); a worker of it then only answers."""
     concurrency: tuple[int, ...] = (1, 2)
@@ -76,13 +81,23 @@ class System:
         """Whether it has a worker that runs tasks."""
         return self.worker is not None and not self.loops
 
+    @property
+    def path(self) -> str:
+        """What its processes find first; mostly nothing."""
+        return str(APART / self.apart) if self.apart else ""
+
     def missing(self) -> str | None:
         """Say why it cannot be measured here, None if it can."""
+        if self.apart and not (APART / self.apart).is_dir():
+            return f"not installed: pip install --target {self.path} {self.apart}"
         present = all(find_spec(name) for name in self.needs)
         return self.broker.missing() if present else "not installed: pip install fastq[bench]"
 
     def versions(self) -> dict[str, str]:
-        return {name: version_of(name) for name in self.distributions}
+        if not self.apart:
+            return {name: version_of(name) for name in self.distributions}
+        found = {one.name: one.version for one in distributions(path=[self.path])}
+        return {name: found[name] for name in self.distributions}
 
 
 def version_of(distribution: str) -> str:

@@ -56,3 +56,6 @@ fi
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 echo "installing fastq${extras:+[$extras]} in $venv"
 "$venv/bin/python" -m pip install -q -e ".${extras:+[$extras]}"
+# It wants a redis-py before 6, and its peers one after that.
+case $extras in *bench*) [ -d "$venv/apart/arq" ] ||
+    "$venv/bin/python" -m pip install -q --no-warn-conflicts --target "$venv/apart/arq" arq ;; esac

@@ -14,7 +14,9 @@ from eventual import Caller
 from saq import Queue
 
 HOUR_S = 3600
-queue = Queue.from_url(os.environ["BENCH_BROKER_URL"])
+CONCURRENCY = int(os.environ["BENCH_CONCURRENCY"])
+# A connection for each job that runs, and those of the worker itself: redis-py's own limit is below 1,000.
+queue = Queue.from_url(f"{os.environ['BENCH_BROKER_URL']}?max_connections={2 * CONCURRENCY + 50}")
 
 
 async def noop(_context: Any) -> None:
@@ -34,7 +36,7 @@ async def nap(_context: Any, *, total: int) -> None:
 
 
 settings = {
-    "queue": queue, "functions": [noop, answer, marker, nap], "concurrency": int(os.environ["BENCH_CONCURRENCY"]),
+    "queue": queue, "functions": [noop, answer, marker, nap], "concurrency": CONCURRENCY,
 }  # fmt: skip
 caller = Caller(queue.connect)
 

@@ -16,7 +16,7 @@ from fastq.bench import process, run
 from fastq.bench.plot import Axis
 from fastq.bench.question import NotOffered, Plan, Question, Reading, Trial, TrialFailed
 from fastq.bench.record import Ledger, Summary
-from fastq.bench.system import BARE, FASTQ, Pace, System
+from fastq.bench.system import APART, BARE, FASTQ, Pace, System
 from fastq.bench.table import compare, show
 from tests.deadline import wait_until
 
@@ -101,10 +101,13 @@ def test_a_line_tells_all_that_is_needed_to_judge_it_alone():
 def test_a_peer_that_is_not_installed_is_named_with_the_cure(capsys: pytest.CaptureFixture[str],
                                                             monkeypatch: pytest.MonkeyPatch):
     ghost = System("ghost", "x", Pace(1, 1, 1), needs=("a_module_that_nobody_has",))
+    hermit = System("hermit", "x", Pace(1, 1, 1), apart="hermit")
     bare = next(system for system in run.SYSTEMS if system.name == BARE)
-    monkeypatch.setattr(run, "SYSTEMS", (bare, ghost))
+    monkeypatch.setattr(run, "SYSTEMS", (bare, ghost, hermit))
     assert run.main(["core", "--quick", "--json", "lines.jsonl"]) == 0
-    assert "ghost: not installed: pip install fastq[bench]" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "ghost: not installed: pip install fastq[bench]" in said
+    assert f"hermit: not installed: pip install --target {APART}/hermit hermit" in said
 
 
 def test_an_unknown_system_is_one_line_and_status_two(capsys: pytest.CaptureFixture[str]):
