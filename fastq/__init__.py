@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fastq.app.app import App as App
     from fastq.app.app import Celery as Celery
     from fastq.app.app import Fastq as Fastq
+    from fastq.app.report import bugreport as bugreport
     from fastq.app.shared import current_app as current_app
     from fastq.app.shared import current_task as current_task
     from fastq.app.shared import shared_task as shared_task
@@ -45,6 +46,7 @@ _TABLE = {
     "ResultSet": ("fastq.result", "ResultSet"),
     "Signature": ("fastq.canvas.signature", "Signature"),
     "Task": ("fastq.app.task", "Task"),
+    "bugreport": ("fastq.app.report", "bugreport"),
     "chain": ("fastq.canvas.chains", "chain"),
     "chord": ("fastq.canvas.chords", "chord"),
     "chunks": ("fastq.canvas.maps", "chunks"),

@@ -6,7 +6,10 @@ fastq's own errors say what was wrong, where, and what to do about it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 __all__ = (
     "AlreadyRegistered", "AlwaysEagerIgnored", "BackendError", "BackendGetMetaError", "BackendStoreError", "BrokerFull",
@@ -15,9 +18,9 @@ __all__ = (
     "DuplicateNodenameWarning", "DuplicateTaskNameWarning", "EncodeError", "FastqError", "FixupWarning", "FrameError",
     "Ignore", "ImproperlyConfigured", "IncompleteStream", "InvalidTaskError", "LeaseLost", "MaxRetriesExceededError",
     "NotConfigured", "NotHeld", "NotRegistered", "OperationalError", "PoolError", "QueueNotFound", "Reject", "Retry",
-    "SecurityError", "SecurityWarning", "SoftTimeLimitExceeded", "TaskError", "TaskPredicate", "TaskRevokedError",
-    "Terminated", "TimeLimitExceeded", "TimeoutError", "TransportError", "WireError", "WorkerLostError",
-    "WorkerShutdown", "WorkerTerminate",
+    "RetryTaskError", "SecurityError", "SecurityWarning", "SoftTimeLimitExceeded", "SystemTerminate", "TaskError",
+    "TaskPredicate", "TaskRevokedError", "Terminated", "TimeLimitExceeded", "TimeoutError", "TransportError",
+    "WireError", "WorkerLostError", "WorkerShutdown", "WorkerTerminate", "reraise",
 )
 
 
@@ -326,3 +329,14 @@ class CeleryCommandException(Exception):
         self.message = message
         self.exitcode = exitcode
         super().__init__(message)
+
+
+# -- older names ------------------------------------------------------------------------------------
+
+RetryTaskError = Retry
+SystemTerminate = WorkerTerminate
+
+
+def reraise(tp: type[BaseException], value: BaseException, tb: TracebackType | None = None) -> NoReturn:
+    """Raise *value* with the traceback *tb*; *tp* is not looked at."""
+    raise value.with_traceback(tb)
