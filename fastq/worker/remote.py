@@ -57,8 +57,9 @@ class Remote:
         except TransportError as error:
             self._lose(error)
         else:
-            # At once: what came while the revocations were read wakes nobody.
-            self.look_at = time.monotonic()
+            # Due already, for whoever attached in the midst of a step, too: what came while the revocations were read
+            # wakes nobody.
+            self.look_at = 0.0
 
     def is_heard(self, descriptors: Set[int]) -> bool:
         """Tell whether the mailbox is among *descriptors*, which woke the loop."""
