@@ -373,12 +373,14 @@ class AmqpTransport:
     def _lose(self) -> int:
         """Give the connection up; returns how many deliveries may have been on their way here."""
         consumer, self._consumer = self._consumer, None
-        self._trials.begin((), 0)
         if consumer is None:
             return 0
+        # Suspects are held, but no window counts them.
+        unread = consumer.unread + self._trials.in_hand(consumer)
+        self._trials.begin((), 0)
         self._watch_link("consumer", None)
         consumer.link.abandon()
-        return consumer.unread
+        return unread
 
     def _detach(self) -> None:
         """Stop consuming, and give back what nobody took."""

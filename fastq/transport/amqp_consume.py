@@ -283,9 +283,8 @@ class Consumer:
 
     @property
     def unread(self) -> int:
-        """The most deliveries that the windows allow beside those that were taken."""
-        taken = len(self.held) - sum(map(self.holds, self._stood))
-        return max(0, sum(lane.window for lane in self._lanes) - taken)
+        """How many deliveries the windows allow beside those that were taken."""
+        return max(0, sum(lane.window for lane in self._lanes) - self.in_hand - self._at_gates)
 
     def holds(self, tag: int) -> bool:
         """Whether a delivery was taken and has not ended."""

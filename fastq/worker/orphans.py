@@ -59,11 +59,16 @@ class Orphans:
     def __bool__(self) -> bool:
         return bool(self._running)
 
-    def cut(self) -> None:
+    def cut(self, unread: int = 0) -> None:
         """Make an orphan of everything that was begun and is not drained.
 
-        What ended of late is remembered, as nobody knows which acks arrived.
+        What ended of late is remembered, as nobody knows which acks arrived. Of what was on its way here all that is
+        known is that it was no more than *unread*.
         """
+        if unread:
+            now = self._clock()
+            kept = self._unread if self._unread_until > now else 0
+            self._unread, self._unread_until = min(MOST, kept + unread), now + KEPT_S
         for _, content in self._ring.freed([run for runs in self._finished for run in runs]):
             self._remember(identity_of(content), (self._clock() + KEPT_S, Ending.ACK, ""))
         for identity, (until, ending, reason) in self._told.values():
@@ -94,15 +99,9 @@ class Orphans:
         """
         self._finished.append(runs)
 
-    def spare(self, contents: Iterable[bytes], unread: int = 0) -> None:
-        """Remember messages that were not begun when the connection broke, or were ended for it: they killed nobody.
-
-        Nor did *unread* others, of which all that is known is how many there may be.
-        """
+    def spare(self, contents: Iterable[bytes]) -> None:
+        """Remember messages that were not begun when the connection broke, or were ended for it: they killed nobody."""
         now = self._clock()
-        if unread:
-            kept = self._unread if self._unread_until > now else 0
-            self._unread, self._unread_until = min(MOST, kept + unread), now + KEPT_S
         self._waited = {identity: until for identity, until in self._waited.items() if until > now}
         for content in contents:
             if len(self._waited) < MOST:

@@ -97,8 +97,8 @@ class Settler:
         waited: dict[int, tuple[str, int, bytes]] = {}
         _, early = self._ring.take_back(rows=waited)
         self.aged.clear()
-        self.orphans.cut()
-        self.orphans.spare((content for _, _, content in waited.values()), unread)
+        self.orphans.cut(unread)
+        self.orphans.spare(content for _, _, content in waited.values())
         # Only now: what has ended unseen is an orphan that ended, not an ack of nothing.
         self.collect()
         kept = self.take()

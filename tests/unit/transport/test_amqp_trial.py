@@ -13,6 +13,7 @@ from fastq.transport import amqp, amqp_trial
 from fastq.transport.amqp import AmqpTransport
 from fastq.types import UNCOUNTED, Endings, Message
 from tests.deadline import wait_until
+from tests.servers.proxy import Proxy
 from tests.unit.transport.amqpkit import (
     Desk,
     Open,
@@ -430,3 +431,15 @@ def test_a_new_attachment_starts_with_no_trial(attach: Attach) -> None:
     again = take(transport, 1, 10)
     assert found(again) == [(name_of(rows[0][3]), 2 | UNCOUNTED)]
     assert found(comes(transport, ack=tags(again))) == [("1", 2)]
+
+
+def test_a_suspect_in_hand_takes_nothing_from_what_may_have_been_on_its_way(attach: Attach, amqp_url: str,
+                                                                            proxy: Proxy) -> None:
+    transport = attach(0, 0, 1, url=proxy.url(amqp_url))
+    assert len(take(transport, 3, 20)) == 3
+    assert transport._consumer is not None
+    window = sum(lane.window for lane in transport._consumer._lanes)
+    proxy.cut()
+    with pytest.raises(ConnectionLost) as caught:
+        wait_until(lambda: transport.turn(Endings(), 17))
+    assert caught.value.unread == window - 2
