@@ -15,7 +15,7 @@ from saq import Queue
 
 HOUR_S = 3600
 CONCURRENCY = int(os.environ["BENCH_CONCURRENCY"])
-# A connection for each job that runs, and those of the worker itself: redis-py's own limit is below 1,000.
+# A connection for each job that runs, and those of the worker itself: redis-py's own limit is 100.
 queue = Queue.from_url(f"{os.environ['BENCH_BROKER_URL']}?max_connections={2 * CONCURRENCY + 50}")
 
 

@@ -18,6 +18,13 @@ def test_every_public_name_is_here(theirs: ModuleType, ours: ModuleType) -> None
     assert [name for name in theirs.__all__ if not hasattr(ours, name)] == []
 
 
+def test_every_exception_is_here_under_each_of_its_names() -> None:
+    names = [name for name, value in vars(celery.exceptions).items()
+             if isinstance(value, type) and value.__module__.partition(".")[0] in ("celery", "billiard", "kombu")]
+    assert {"Retry", "RetryTaskError", "SystemTerminate"} < set(names)
+    assert [name for name in names if not hasattr(fastq.exceptions, name)] == []
+
+
 def test_an_error_is_raised_again_with_its_traceback() -> None:
     try:
         raise KeyError("x")
