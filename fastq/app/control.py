@@ -93,6 +93,31 @@ class Control:
         """Take *n* children from workers; each leaves when what it runs has ended."""
         return self.broadcast("pool_shrink", {"n": n}, destination=destination, **options)
 
+    def pool_restart(self, destination: Sequence[str] | None = None, **options: Any) -> Answers | None:
+        """Give workers new children, each when what it runs has ended; takes the setting ``worker_pool_restarts``.
+
+        *modules* and *reload* of Celery's are refused: a worker that gets SIGHUP begins anew with the code there is.
+        """
+        names = ("modules", "reload", "reloader")
+        given: dict[str, Any] = {name: options.pop(name) for name in names if name in options}
+        return self.broadcast("pool_restart", given, destination=destination, **options)
+
+    def add_consumer(self, queue: str, exchange: str | None = None, exchange_type: str = "direct",
+                     routing_key: str | None = None, options: Mapping[str, Any] | None = None,
+                     destination: Sequence[str] | None = None, **more: Any) -> Answers | None:
+        """Have workers consume *queue* as well, until they end.
+
+        One that their app does not know is made, on an exchange of its own name if none is given; *options* are those
+        of a row of ``task_queues``.
+        """
+        arguments = {"queue": queue, "exchange": exchange, "exchange_type": exchange_type, "routing_key": routing_key,
+                     **(options or {})}
+        return self.broadcast("add_consumer", arguments, destination=destination, **more)
+
+    def cancel_consumer(self, queue: str, destination: Sequence[str] | None = None, **options: Any) -> Answers | None:
+        """Have workers consume *queue* no more, until they end; what they have in hand of it still runs."""
+        return self.broadcast("cancel_consumer", {"queue": queue}, destination=destination, **options)
+
     def autoscale(self, max: int, min: int, destination: Sequence[str] | None = None, **options: Any,
                   ) -> Answers | None:
         """Change the bounds of workers that were started with ``--autoscale``, within what those were."""

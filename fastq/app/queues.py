@@ -104,6 +104,16 @@ class Queues(Mapping[str, Queue]):
         dropped = {self._aliases.get(name, name) for name in exclude}
         return {queue.name: queue for queue in chosen if queue.name not in dropped}
 
+    def make(self, name: str) -> Queue:
+        """Make a missing queue known, also where the rules do not allow it for whoever merely names one."""
+        return self._know(self._missing(name))
+
+    def forget(self, name: str) -> None:
+        """Have the queue *name* unknown again; one that is unknown does nothing."""
+        queue = self._queues.pop(name, None)
+        if queue is not None and queue.alias:
+            self._aliases.pop(queue.alias, None)
+
     def meet(self, queue: Queue) -> None:
         """Keep a queue that a single call brought along, to be declared as it says; it stays unknown otherwise."""
         if queue.name not in self._queues:

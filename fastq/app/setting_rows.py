@@ -401,7 +401,7 @@ CELERY_ROWS = (
             doc="Kind of children: prefork, solo, threads, asyncio, gevent, eventlet, or module:NAME of your own."),
     Setting("worker_pool_putlocks", "CELERYD_POOL_PUTLOCKS", "bool", True, idle="the pool has no such lock"),
     Setting("worker_pool_restarts", "CELERYD_POOL_RESTARTS", "bool", False,
-            idle="there is no remote command that restarts the pool"),
+            doc="Whether the remote command pool_restart may replace the children."),
     Setting("worker_pool_start_method", "CELERYD_POOL_START_METHOD", "string", "fork",
             doc="How children are made: 'fork', 'spawn' or 'forkserver' (on Linux)."),
     Setting("worker_prefetch_multiplier", "CELERYD_PREFETCH_MULTIPLIER", "int", 4,

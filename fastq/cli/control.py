@@ -25,10 +25,16 @@ def _stamps(words: list[Any]) -> dict[str, list[str]]:
 
 
 COMMANDS: dict[str, tuple[str, Callable[[Any, list[Any], dict[str, Any]], Any]]] = {
+    "add_consumer": ("QUEUE [EXCHANGE [TYPE [ROUTING_KEY]]]: consume this queue too",
+                     lambda control, words, told: control.add_consumer(*words, **told)),
     "autoscale": ("MAX MIN: children, of workers that were started with --autoscale",
                   lambda control, words, told: control.autoscale(*words, **told)),
+    "cancel_consumer": ("QUEUE: consume this queue no more",
+                        lambda control, words, told: control.cancel_consumer(*words, **told)),
     "pool_grow": ("[N]: more children", lambda control, words, told: control.pool_grow(*words, **told)),
     "pool_shrink": ("[N]: fewer children", lambda control, words, told: control.pool_shrink(*words, **told)),
+    "pool_restart": ("new children, each when what it runs has ended; takes worker_pool_restarts",
+                     lambda control, words, told: control.pool_restart(**told)),
     "rate_limit": ("TASK RATE: starts in each worker, as 10/s, 100/m; 0: no limit",
                    lambda control, words, told: control.rate_limit(*words, **told)),
     "revoke": ("ID...: let tasks not start", lambda control, words, told: control.revoke(words, **told)),

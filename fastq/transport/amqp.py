@@ -189,6 +189,39 @@ class AmqpTransport:
         self._watch.begin()
         self._watch_link("consumer", link)
 
+    def consume(self, queues: Sequence[str]) -> None:
+        """Consume exactly *queues* from now on; what is held of others stays held.
+
+        Raises BrokerRefused for one that the broker will not have, and ConnectionLost when all that is held is void.
+        """
+        consumer, side = self._attached(), self._side
+        assert side is not None
+        fresh = [queue for queue in dict.fromkeys(queues) if queue not in consumer.queues]
+        if fresh:
+            self._try_queues(fresh)
+        try:
+            if fresh:
+                self._routes.prepare(side, fresh)
+            self._queues = list(dict.fromkeys(queues))
+            consumer.choose(self._queues)
+            self._trials.choose(self._queues)
+            if fresh:
+                self._trials.search(side)
+            consumer.send()
+        except ConnectionLost as error:
+            error.unread = self._lose()
+            raise
+
+    def _try_queues(self, queues: Sequence[str]) -> None:
+        """Declare *queues* on a connection of its own: a refusal may end it. Raises TransportError."""
+        link = self._connect()
+        try:
+            self._routes.prepare(SideChannel(link), queues)
+        except ConnectionLost as error:
+            raise TransportError(str(error)) from error
+        finally:
+            link.close()
+
     def turn(self, endings: Endings, credit: int) -> Deliveries:
         """Settle what ended, and take what has come.
 

@@ -51,6 +51,8 @@ class Lane:
         """The window of each consumer, by its tag."""
         self.asked: set[str] = set()
         """Tags that the broker has not confirmed. Until it does, RabbitMQ fails at a basic.cancel."""
+        self.is_chosen = True
+        """Whether the queue is consumed; if it was before, what came of it is still taken."""
 
     def too_many(self) -> list[str]:
         """Return the consumers to cancel, so that no more than what is wanted is left."""
@@ -98,7 +100,17 @@ class Consumer:
     @property
     def queues(self) -> list[str]:
         """The names of the queues."""
-        return [lane.queue for lane in self._lanes]
+        return [lane.queue for lane in self._lanes if lane.is_chosen]
+
+    def choose(self, queues: Sequence[str]) -> None:
+        """Consume exactly *queues* from now on; the next `resize` opens the windows of those that are new."""
+        known = {lane.queue for lane in self._lanes}
+        self._lanes += [Lane(queue) for queue in queues if queue not in known]
+        for lane in self._lanes:
+            lane.is_chosen = lane.queue in queues
+            if not lane.is_chosen:
+                lane.wanted = 0
+                self._apply(lane)
 
     # -- windows -------------------------------------------------------------------------------
 
@@ -108,6 +120,8 @@ class Consumer:
         self._room = self._stuck(now)
         share = min(MOST, max(1, wanted + self._room))
         for lane in self._lanes:
+            if not lane.is_chosen:
+                continue
             window = lane.window
             if share > window:
                 # A few large steps, not many small ones.

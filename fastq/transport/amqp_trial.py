@@ -54,12 +54,12 @@ class Trials:
 
     def begin(self, queues: Iterable[str], base: int) -> None:
         """Consume *queues* anew, with tags above *base*: nothing is in hand."""
-        self._queues = [queue for queue in queues if self._has_one(queue)]
         self._base = base
         self._ready: dict[str, None] = {}
         """Queues that may have one, in turn."""
         self._known: set[str] = set()
         """Queues whose trial queue exists."""
+        self.choose(queues)
         self._had_deaths = False
         """Whether anybody vanished since the last search."""
         self._asked: str | None = None
@@ -71,6 +71,12 @@ class Trials:
         """Whether the last of them is on trial."""
         self._had_turn = False
         self._asked_at = self._looked_at = self._searched_at = time.monotonic()
+
+    def choose(self, queues: Iterable[str]) -> None:
+        """Consume exactly *queues* from now on; what is in hand stays there."""
+        self._queues = [queue for queue in queues if self._has_one(queue)]
+        self._known.intersection_update(self._queues)
+        self._ready = {queue: None for queue in self._ready if queue in self._queues}
 
     # -- where they are ------------------------------------------------------------------------
 
@@ -167,7 +173,7 @@ class Trials:
             assert content is not None
             tag, is_redelivered, _, _, left = args
             self._found = queue, (self._base + tag, _deaths_of(content) | (UNCOUNTED if is_redelivered else 0), content)
-            if left:
+            if left and queue in self._queues:
                 self._ready[queue] = None
         elif method == _CLOSE and args[0] != NOT_FOUND:
             # It would be refused for ever, and each time what is held would be void.

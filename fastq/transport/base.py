@@ -74,6 +74,12 @@ class Transport(Protocol):
     def attach(self, worker: str, queues: Sequence[str], lease_s: float = 30.0) -> None:
         """Become a consumer of *queues* under the node name *worker*."""
 
+    def consume(self, queues: Sequence[str]) -> None:
+        """Consume exactly *queues* from now on; what is held of others stays held, and no more of them comes.
+
+        Raises BrokerRefused for a queue that the broker will not have, and then nothing has changed; ConnectionLost.
+        """
+
     def turn(self, endings: Endings, credit: int) -> Deliveries:
         """Settle what ended and take up to *credit* new deliveries, in one atomic step if it can.
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from fastq.exceptions import ConnectionLost, LeaseLost, TransportError
-from fastq.transport import redis_dead, redis_hand_over, redis_lease, redis_stat
+from fastq.transport import redis_binding, redis_dead, redis_hand_over, redis_lease, redis_stat
 from fastq.transport.base import Caps
 from fastq.transport.redis_desk import Desk
 from fastq.transport.redis_ears import Poller
@@ -125,13 +125,38 @@ class RedisTransport:
                             self._keys.of_celery(told.unacked_index_key), told.visibility_timeout)
         self._lease = Lease(self._desk, self._keys, restorer, lease_s, limit)
         self._keeper = Keeper(lanes, lease_s, self._connect) if is_kept else None
-        channels = channels_of(self._keys, map(told.queue_of, lanes.queues))
-        if channels:
-            self._fanout = Fanout(self._keys, channels, self._connect, self._poller)
-            if self._fanout.own:    # nobody else has to know of them
-                link.call("SREM", self._keys.queues, *self._fanout.own)
-            self._fanout.tend()
+        self._bind(lanes.queues)
+        self._listen_to_all(lanes.queues)
         self.keep()
+
+    def consume(self, queues: Sequence[str]) -> None:
+        """Consume exactly *queues* from now on; what is held of others stays held."""
+        self._attached().serve(queues)
+        self._bind(queues)
+        self._listen_to_all(queues)
+
+    def _bind(self, queues: Iterable[str]) -> None:
+        """Bind *queues* to their exchanges, for clients that know nothing but the exchange."""
+        line = self._attached().line
+        for queue in filter(None, map(self._options.queue_of, queues)):
+            for command in redis_binding.declare(queue, self._keys):
+                if line is not None:
+                    line.tell(*command)
+
+    def _listen_to_all(self, queues: Sequence[str]) -> None:
+        """Listen to what is published to everybody, where any of *queues* is fed by that."""
+        channels = channels_of(self._keys, map(self._options.queue_of, queues))
+        fanout, line = self._fanout, self._attached().line
+        if channels == (fanout.channels if fanout is not None else {}):
+            return
+        if fanout is not None:
+            fanout.close()
+        self._fanout = Fanout(self._keys, channels, self._connect, self._poller) if channels else None
+        if self._fanout is None:
+            return
+        if self._fanout.own and line is not None:    # nobody else has to know of them
+            line.tell("SREM", self._keys.queues, *self._fanout.own)
+        self._fanout.tend()
 
     def _place(self, message: Message) -> Place:
         """Where a message goes that leaves with a turn."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastq._ext import kombu
@@ -26,6 +26,7 @@ from fastq.transport.redis_lanes import LANE_BITS, Lanes
 from fastq.transport.redis_line import Ask, Errand, Line
 from fastq.transport.redis_link import Link
 from fastq.transport.redis_reach import CONNECT_S, Reach
+from fastq.transport.redis_script import Script
 from fastq.transport.redis_turn import Outbox, Packer, Turn
 from fastq.transport.redis_turns import Turns
 from fastq.transport.redis_watch import PEEK
@@ -33,6 +34,7 @@ from fastq.types import Deliveries, Endings, Rows
 
 logger = logging.getLogger("fastq.transport.redis")
 
+SERVE = Script.named("serve")
 PIECE = 256
 """Deliveries that one turn asks for while the lists are full: a quarter of a full window, so that as much is run and
 taken in as the server looks for."""
@@ -83,6 +85,8 @@ class Desk:
         """What was lost, with the deaths it has now; its envelope is to be marked before it goes back."""
         self._is_marking = False
         self._known = set(lanes.queues)
+        self._serves_others = False
+        """Than when its life began: each new connection says so again, as one may break before it is heard."""
         self._due_at: float | None = None
         self._looked_at = 0.0
         """When the server last told what falls due."""
@@ -175,12 +179,12 @@ class Desk:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing has come, and nothing is expected unless somebody sends it."""
-        return self._is_dry and not self.gathered
+        return (self._is_dry or not self.lanes.served) and not self.gathered
 
     @property
     def _wants(self) -> bool:
         """Whether the worker waits for deliveries."""
-        return self._credit > 0 and self._room > 0
+        return self._credit > 0 and self._room > 0 and bool(self.lanes.served)
 
     @property
     def _room(self) -> int:
@@ -279,12 +283,36 @@ class Desk:
         self._turns.next_number += 1
         self._outbox.adopted.append((queue, number))
         self.gathered += 1
-        self._gather(queue, number, [envelope])
+        self._gather(self.lanes.first_of(queue), number, [envelope])
 
     # -- connections -----------------------------------------------------------------------------------------------
 
+    def serve(self, queues: Sequence[str]) -> None:
+        """Serve exactly *queues* from now on; what is in hand of others stays there."""
+        self.lanes.serve(queues)
+        self._make_known(set(queues))
+        self._serves_others, self._is_dry = True, False
+        self.ears.adjust()
+        if self.line is not None:
+            self.line.start(self._make_served())
+
+    def _make_served(self) -> Errand:
+        lanes = self.lanes
+        keys = (lanes.lives, lanes.life_key, *lanes.movers, *lanes.movers_left)
+        try:
+            # With its text: the turns behind it rely on it.
+            yield Ask(("EVAL", SERVE.lean, len(keys), *keys, lanes.life, len(lanes.movers), len(lanes.queues),
+                       *lanes.all))
+        except TransportError as error:
+            if "LEASELOST" in str(error):
+                self.lose("")
+                return
+            raise
+
     def _begin_again(self, line: Line) -> None:
         self.on_link(line)
+        if self._serves_others:
+            line.start(self._make_served())
         self._turns.send_again(line)
 
     def _forget(self) -> None:
@@ -371,8 +399,8 @@ class Desk:
         """Doubt that nothing is there: what was not told of since long is asked for, and listened to anew."""
         if not self._is_idle:
             return
-        lists = self.lanes.lists
-        _, ready, _ = yield Ask.of(PEEK, [*lists, *self.lanes.futures], [len(lists)])
+        lists = self.lanes.lists()
+        _, ready, _ = yield Ask.of(PEEK, [*lists, *self.lanes.futures_served()], [len(lists)])
         if ready and self._is_idle:
             logger.warning("%d messages are ready, and nothing told of them; listening anew", ready)
             self.ears.close()

@@ -66,23 +66,37 @@ class Ears:
                  heard: Callable[[int, bytes], None]) -> None:
         self._lanes = lanes
         self._wait_s = wait_s
+        self._connect = connect
         self._poller = poller
         self._heard = heard
-        self._watches = [Watch(source, inbox, wait_s, connect, self._hear)
-                         for source, inbox in zip(lanes.lists, lanes.inboxes, strict=False)]
-        self._bell = Bell(lanes.futures, connect, self._hear)
+        self._watches: list[Watch] = []
+        """One for each queue, by its number."""
+        self._bell = Bell(connect, self._hear)
         self._doubtful: dict[int, float] = {}
         self._doubts_at = 0.0
         self.has_news = False
         """Something changed that may be work; whoever asks the server sets it back."""
+        self.adjust()
+
+    def adjust(self) -> None:
+        """Listen to the queues that are served now, and to no others."""
+        lanes = self._lanes
+        for number in range(len(self._watches), len(lanes.queues)):
+            self._watches.append(Watch(lanes.all[lanes.first_of(number)], lanes.inboxes[number], self._wait_s,
+                                       self._connect, self._hear))
+        for number, watch in enumerate(self._watches):
+            if number not in lanes.served:
+                self._leave(number, watch)
+        self._bell.close()      # it listens to keys that it was told of before
 
     def _hear(self, owner: object, link: Link | None) -> None:
         self._poller.hear(owner, link, lambda: self._read(owner))
 
     def listen(self, *, may_try: bool) -> None:
         """Listen to everything; with *may_try* to suspects as well."""
-        unwatched = []
-        for queue, watch in enumerate(self._watches):
+        lanes, unwatched = self._lanes, []
+        for queue in lanes.served:
+            watch = self._watches[queue]
             if watch.is_overdue:
                 logger.warning("no end of a wait for messages; connecting again")
                 self._doubt(queue)
@@ -90,9 +104,9 @@ class Ears:
             if queue not in self._doubtful:
                 watch.start()
             if not watch.waits:
-                unwatched.append(self._lanes.lists[queue])
-        others = self._lanes.lists[len(self._watches):]
-        self._bell.arm([*unwatched, *others, *(self._lanes.trials if may_try else ())])
+                unwatched.append(lanes.all[lanes.first_of(queue)])
+        others = lanes.lists()[len(lanes.served):]
+        self._bell.arm([*unwatched, *others, *(lanes.trials() if may_try else ())], lanes.futures_served())
 
     def quiet(self, line: Line) -> None:
         """Call the waits off: nothing more is wanted. What comes all the same is given back later."""
@@ -144,7 +158,10 @@ class Ears:
     def close(self) -> None:
         """Stop listening."""
         for queue, watch in enumerate(self._watches):
-            if watch.waits:
-                self._doubt(queue)
-            watch.close()
+            self._leave(queue, watch)
         self._bell.close()
+
+    def _leave(self, queue: int, watch: Watch) -> None:
+        if watch.waits:
+            self._doubt(queue)
+        watch.close()

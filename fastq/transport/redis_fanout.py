@@ -47,7 +47,7 @@ class Fanout:
     def __init__(self, keys: Keys, channels: Mapping[bytes, list[Queue]], connect: Callable[[float, int], Link],
                  poller: Poller) -> None:
         self._keys = keys
-        self._channels = channels
+        self.channels = channels
         self._connect = connect
         self._poller = poller
         self._link: Link | None = None
@@ -61,7 +61,7 @@ class Fanout:
         link: Link | None = None
         try:
             link = self._connect(timeout_s, 3)
-            link.send(pack((b"PSUBSCRIBE", *self._channels)))
+            link.send(pack((b"PSUBSCRIBE", *self.channels)))
             link.call("PING")   # so that from now on nothing is missed
         except TransportError as error:
             logger.warning("%s; what is published to everybody is missed meanwhile", error)
@@ -87,7 +87,7 @@ class Fanout:
             self.close()
 
     def _take(self, link: Link, channel: bytes, envelope: bytes) -> None:
-        for queue in self._channels.get(channel, ()):
+        for queue in self.channels.get(channel, ()):
             key = self._keys.list_of(queue.name)
             link.send(pack((b"LPUSH", key, envelope)))
             if queue.auto_delete:
@@ -96,7 +96,7 @@ class Fanout:
     @property
     def own(self) -> list[str]:
         """The queues that go with this worker."""
-        return [queue.name for queues in self._channels.values() for queue in queues if queue.auto_delete]
+        return [queue.name for queues in self.channels.values() for queue in queues if queue.auto_delete]
 
     def close(self) -> None:
         """Listen no more."""

@@ -16,7 +16,7 @@ from fastq._ext import kombu
 from fastq.exceptions import DecodeError, TransportError
 from fastq.transport.redis_desk import Desk
 from fastq.transport.redis_keys import Keys
-from fastq.transport.redis_lanes import LANE_BITS, Lanes, queue_of_lane
+from fastq.transport.redis_lanes import LANE_BITS, Lanes, trial_lane
 from fastq.transport.redis_line import Ask, Errand, Line
 from fastq.transport.redis_link import Link
 from fastq.transport.redis_restore import Restorer
@@ -50,7 +50,7 @@ def begin(link: Link, lanes: Lanes, lease_s: float) -> None:
 def leave(link: Link, lanes: Lanes) -> int:
     """End a life: all that it holds is next in line again. Returns how many messages, -1 when it was over."""
     keys = [lanes.lives, lanes.life_key, lanes.held_key, *lanes.inboxes, *lanes.all]
-    count = LEAVE.call(link, keys, [lanes.life, int(CLOSED_S * 1000), len(lanes.inboxes)])
+    count = LEAVE.call(link, keys, [lanes.life, int(CLOSED_S * 1000), len(lanes.inboxes), lanes.width])
     if lanes.movers:
         # Other workers of these queues say so again when they next renew their leases.
         link.call("DEL", *lanes.movers)
@@ -163,19 +163,20 @@ class Lease:
             told = yield Ask(("HGETALL", self._keys.life(name)))
             told = dict(_pairs(told))
             queues = int(told.get(b"queues", 0))
+            lanes = [told[b"l%d" % at] for at in range(len(told)) if b"l%d" % at in told]
+            width = len(lanes) // max(1, queues)
             if is_over:
                 inboxes = [self._keys.inbox(name, lane) for lane in range(queues)]
                 keys = [self._keys.lives, self._keys.graves, self._keys.life(name), self._keys.held(name), *inboxes]
-                if not (yield Ask.of(END, keys, [name, int(CLOSED_S * 1000), self._started_ms])):
+                if not (yield Ask.of(END, keys, [name, int(CLOSED_S * 1000), self._started_ms, width])):
                     self._look_within(AGAIN_S, or_before=True)
                     return
                 logger.warning("worker %s was silent for longer than its lease: what it held goes back", name)
-            lanes = [told[b"l%d" % at] for at in range(len(told)) if b"l%d" % at in told]
-            yield from self._empty(name, lanes, queues)
+            yield from self._empty(name, lanes, width)
         finally:
             self._at_work.discard(life)
 
-    def _empty(self, name: str, lanes: Sequence[bytes], queues: int) -> Errand:
+    def _empty(self, name: str, lanes: Sequence[bytes], width: int) -> Errand:
         tags = yield Ask(("HKEYS", self._keys.held(name)))
         # The last first: what is pushed last is served first.
         left = sorted(map(int, tags), reverse=True)
@@ -186,14 +187,14 @@ class Lease:
             arguments: list[Argument] = [name]
             for tag, envelope in zip(piece, envelopes, strict=True):
                 if envelope is not None:
-                    key, marked = self._mark(tag, envelope, lanes, queues)
+                    key, marked = self._mark(tag, envelope, lanes, width)
                     arguments += [tag, targets.setdefault(key, 4 + len(targets)), marked, "R"]
             keys = [self._keys.graves, self._keys.life(name), self._keys.held(name), *targets]
             count, _ = yield Ask.of(REVIVE, keys, arguments)
             self._revived += count
             self._desk.ears.has_news = True
 
-    def _mark(self, tag: int, envelope: bytes, lanes: Sequence[bytes], queues: int) -> tuple[bytes, bytes]:
+    def _mark(self, tag: int, envelope: bytes, lanes: Sequence[bytes], width: int) -> tuple[bytes, bytes]:
         """Where a message goes whose holder died, and as what."""
         lane = tag >> LANE_BITS
         try:
@@ -201,9 +202,7 @@ class Lease:
             marked = kombu.mark(envelope, deaths)
         except DecodeError:
             return lanes[lane], envelope        # whoever takes it next finds out why
-        lists = len(lanes) - queues
-        suspect = deaths >= self._suspect_from
-        return lanes[lists + queue_of_lane(lane, lists, queues) if suspect else lane], marked
+        return lanes[trial_lane(lane, width) if deaths >= self._suspect_from else lane], marked
 
 
 def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:

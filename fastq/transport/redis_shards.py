@@ -75,6 +75,7 @@ class ShardedTransport:
         self._lock = threading.Lock()
         self._selector = selectors.DefaultSelector()
         self._attached: dict[str, RedisTransport] = {}
+        self._worker, self._lease_s = "", 0.0
         self._turns = 0
 
     def _of(self, queue: str) -> RedisTransport:
@@ -131,18 +132,28 @@ class ShardedTransport:
     def attach(self, worker: str, queues: Sequence[str], lease_s: float = 30.0) -> None:
         """Consume *queues*, each under a life of its own. Raises TransportError when one of the nodes is away."""
         self._detach()
-        names = list(dict.fromkeys(queues))
-        self._exchanges.declare(names)
+        self._worker, self._lease_s = worker, lease_s
         try:
-            for name in names:
-                member = self._of(name)
-                member.tag_bits = bits_of(self._number_of(name))
-                member.attach(worker, [name], lease_s)
-                self._attached[name] = member
-                self._selector.register(member.fileno(), selectors.EVENT_READ)
+            self._join(list(dict.fromkeys(queues)))
         except BaseException:
             self._detach()
             raise
+
+    def _join(self, names: Sequence[str]) -> None:
+        self._exchanges.declare(names)
+        for name in names:
+            member = self._of(name)
+            member.tag_bits = bits_of(self._number_of(name))
+            member.attach(self._worker, [name], self._lease_s)
+            self._attached[name] = member
+            self._selector.register(member.fileno(), selectors.EVENT_READ)
+
+    def consume(self, queues: Sequence[str]) -> None:
+        """Consume exactly *queues* from now on; what is held of others stays held."""
+        self._check_attached()
+        self._join([queue for queue in dict.fromkeys(queues) if queue not in self._attached])
+        for queue, member in self._attached.items():
+            member.consume([queue] if queue in queues else [])
 
     def _number_of(self, queue: str) -> int:
         number = self._numbers.setdefault(queue, len(self._numbers))

@@ -65,9 +65,10 @@ def _held(link: Link, keys: Keys) -> Counter[bytes]:
         for tag in as_list(link.call("HKEYS", keys.held(life))):
             if (lane := int(tag) >> LANE_BITS) in lanes:
                 count[lanes[lane]] += 1
-        for queue in range(int(told.get(b"queues", 0))):
+        queues = int(told.get(b"queues", 0))
+        for queue in range(queues):
             if _text(link.call("TYPE", keys.inbox(life, queue))) == "list":
-                count[lanes[queue]] += _int(link.call("LLEN", keys.inbox(life, queue)))
+                count[lanes[queue * (len(lanes) // queues)]] += _int(link.call("LLEN", keys.inbox(life, queue)))
     return count
 
 

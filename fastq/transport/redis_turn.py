@@ -81,15 +81,15 @@ class Outbox:
         return f"{len(self.published)} messages that tasks sent and {len(self.results)} results are lost"
 
     def words(self, lanes: Lanes, head: Iterable[Argument]) -> list[Argument]:
-        """The command of a turn that says all this; *head* are its first arguments, after the life."""
+        """The command of a turn that says all this; *head* are its arguments from the life to what is said of KEYS."""
         names, more = len(lanes.fixed) + 1, dict[bytes, int]()
 
         def place(key: bytes) -> int:
             return more.setdefault(key, names + len(more))
 
         groups: list[Argument] = []
-        _append(groups, self._adopted())
-        _append(groups, [(lane,) for lane in sorted(self.unknown)])
+        _append(groups, self._adopted(lanes))
+        _append(groups, [(queue,) for queue in sorted(self.unknown)])
         _append(groups, self.acked)
         _append(groups, sorted(self.back))
         _append(groups, [(tag, place(key), envelope) for tag, key, envelope in sorted(self.lost)])
@@ -97,17 +97,17 @@ class Outbox:
         _append(groups, [(place(key), when, said) for key, when, said in self.published])
         _append(groups, [(place(key), ttl, document) for key, ttl, document in self.results])
         _append(groups, self.later)
-        return SCRIPT.words((*lanes.fixed, *more), (lanes.life, *head, *groups))
+        return SCRIPT.words((*lanes.fixed, *more), (lanes.life, *head, *lanes.shape, *groups))
 
-    def _adopted(self) -> list[tuple[int, int, int]]:
+    def _adopted(self, lanes: Lanes) -> list[tuple[int, int, int]]:
         """Queue, number and count of what waits got; what has ended by now need not be held first, and is not acked."""
         adopted = []
-        for lane, number in self.adopted:
-            run = (lane << LANE_BITS | number,) * 2
+        for queue, number in self.adopted:
+            run = (lanes.first_of(queue) << LANE_BITS | number,) * 2
             if run in self.acked:
                 self.acked.remove(run)
                 number = ENDED
-            adopted.append((lane, number, 1))
+            adopted.append((queue, number, 1))
         return adopted
 
 

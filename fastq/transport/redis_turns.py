@@ -59,10 +59,9 @@ class Turns:
         self._count += 1
         # Of those that fetch: a worker that acks early has one that does not after each of them.
         self._fetches += credit > 0
-        queues = len(self._lanes.queues)
-        first = RANKED if self._lanes.are_ranked else self._fetches % queues
+        first = RANKED if self._lanes.are_ranked else self._fetches % max(1, len(self._lanes.served))
         wish = LOOK if looks and not credit else credit
-        head = (self._count, self.next_number, wish, first, int(may_try), len(self._lanes.lists), queues)
+        head = (self._count, self.next_number, wish, first, int(may_try))
         self.next_number += credit + MOST_UNKNOWN * len(outbox.unknown)
         self.asked += credit
         turn = Turn(resp.command(*outbox.words(self._lanes, head)), credit, may_try and credit > 0, outbox.makes_work)

@@ -117,8 +117,7 @@ class Watch:
 class Bell:
     """Tells of the first change to keys that were looked at."""
 
-    def __init__(self, futures: Sequence[bytes], connect: Connect, hear: Hear) -> None:
-        self._futures = futures
+    def __init__(self, connect: Connect, hear: Hear) -> None:
         self._connect = connect
         self._hear = hear
         self._link: Link | None = None
@@ -129,15 +128,15 @@ class Bell:
         self.due_at: float | None = None
         """When the next future message is due, by the monotonic clock, as of the last look."""
 
-    def arm(self, lists: Sequence[bytes]) -> None:
-        """Look at *lists* and the future sets, and ask to be told of their first change."""
+    def arm(self, lists: Sequence[bytes], futures: Sequence[bytes]) -> None:
+        """Look at *lists* and the sets *futures*, and ask to be told of their first change."""
         now = time.monotonic()
         if self._asked_at and now - self._asked_at > LATE_S:
             logger.warning("no answer about changes for %g s; connecting again", LATE_S)
             self.close()
         if (self.is_armed and now - self._looked_at < LOOK_S) or now < self._rests_until:
             return
-        words = PEEK.words((*lists, *self._futures), (len(lists),))
+        words = PEEK.words((*lists, *futures), (len(lists),))
         try:
             if self._link is None or not self._link.is_open:
                 self._open()

@@ -94,7 +94,8 @@ class SqliteTransport:
         self._forks = file.forks
         self._queues: tuple[str, ...] = ()
         self._lanes_query = ""
-        self._interest = 0
+        self._interest = self._put_back = 0
+        """Who has to be rung for the queues that are consumed, and for those of what goes back."""
         self._lease_ms = 0
         self._leased_until = 0.0
         """By the monotonic clock."""
@@ -143,9 +144,8 @@ class SqliteTransport:
         ``lease_s`` is how long this worker may be silent (see `keep`) before others take its deliveries.
         """
         self._detach()
-        self._queues = tuple(dict.fromkeys(queues))
-        self._interest = interest_of(self._queues)
-        self._lanes_query = sqlite_claim.lanes_query(self._queues)
+        self._choose(queues)
+        self._put_back = self._interest
         self._lease_ms = int(lease_s * 1000)
         self._leased_until = time.monotonic() + lease_s
         with self._file.transaction() as conn:
@@ -156,6 +156,17 @@ class SqliteTransport:
         self._trial, self._held, self._sweep_at = None, Runs(), _SWEEP_AT
         self._sleeper = self._file.sleeper()
         self._arrived(arrivals)
+
+    def consume(self, queues: Sequence[str]) -> None:
+        """Consume exactly *queues* from now on; what is held of others stays held."""
+        self._attached()
+        self._choose(queues)
+        self._put_back |= self._interest
+
+    def _choose(self, queues: Sequence[str]) -> None:
+        self._queues = tuple(dict.fromkeys(queues))
+        self._interest = interest_of(self._queues)
+        self._lanes_query = sqlite_claim.lanes_query(self._queues)
 
     def turn(self, endings: Endings, credit: int) -> Deliveries:
         """Settle *endings* and take up to *credit* messages in one transaction.
@@ -226,7 +237,7 @@ class SqliteTransport:
             sqlite_claim.bury(conn, "trial" if tag == trial else "message", tag, reason, now)
             trial = None if tag == trial else trial
         if endings.back or endings.lost:
-            arrivals.interest |= self._interest
+            arrivals.interest |= self._put_back
         if endings.publish:
             arrivals.add(endings.publish, now)
         if endings.results:
@@ -348,4 +359,4 @@ class SqliteTransport:
                 count = sqlite_claim.bring_back(conn, worker, None)
                 self._file.bell().drop_worker(worker)
             if count:
-                self._file.ring(MESSAGES, self._interest)
+                self._file.ring(MESSAGES, self._put_back)

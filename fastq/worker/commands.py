@@ -1,4 +1,4 @@
-"""The commands of remote control: one table, Celery's names, arguments and answers.
+"""The commands of remote control, with Celery's names, arguments and answers.
 
 A command gets the panel and the request's arguments. What it raises goes to whoever asked.
 """
@@ -21,27 +21,19 @@ from fastq.exceptions import BackendError, ConfigError, FastqError, TaskRevokedE
 from fastq.pool.children import Children
 from fastq.types import Result
 from fastq.wire import serializers
+from fastq.worker import command_queues  # noqa: F401  it enters its commands
+from fastq.worker.command_table import COMMANDS, NO_ANSWER, command
 from fastq.worker.panel import Panel
 from fastq.worker.revocation import stamps_of
 from fastq.worker.shutdown import Stop
 
+__all__ = ("COMMANDS", "NO_ANSWER")
+
 logger = logging.getLogger("celery.worker.control")
 
-NO_ANSWER = object()
 _OPEN = frozenset((states.PENDING, states.RECEIVED, states.RETRY, states.REJECTED))
 _DEADLY = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR2, signal.SIGKILL))
 """A child leaves these to its supervisor. Of whatever name they are, they end the run, and if need be its child."""
-
-Command = Callable[..., object]
-COMMANDS: dict[str, Command] = {}
-
-
-def command(*names: str) -> Callable[[Command], Command]:
-    """Enter the decorated function under its own name and *names*."""
-    def enter(function: Command) -> Command:
-        COMMANDS.update(dict.fromkeys((function.__name__, *names), function))
-        return function
-    return enter
 
 
 # -- to revoke -------------------------------------------------------------------------------------
@@ -198,6 +190,19 @@ def _resized(panel: Panel, more: int, what: str) -> object:
 
 
 @command()
+def pool_restart(panel: Panel, modules: Iterable[str] | None = None, reload: bool = False, **_: Any) -> object:
+    """Have new children in place of all, each when what it runs has ended. No *modules* are loaded: HUP does that."""
+    if not panel.app.conf.worker_pool_restarts:
+        return {"error": "Pool restarts not enabled: the setting is worker_pool_restarts"}
+    if panel.staff is None:
+        return {"error": f"the pool {panel.options.kind.name!r} has no children"}
+    if modules or reload:
+        return {"error": "a worker that runs loads no modules: send it SIGHUP, and it begins anew with all its code"}
+    panel.staff.renew()
+    return {"ok": "reload started"}
+
+
+@command()
 def autoscale(panel: Panel, max: int | None = None, min: int | None = None, **_: Any) -> object:
     """Change the bounds of the number of children."""
     if panel.staff is None or not panel.options.autoscale:
@@ -285,22 +290,6 @@ def stats(panel: Panel, **_: Any) -> object:
         "broker": {"transport": panel.app.broker_url.partition("://")[0]},
         "rusage": {"utime": usage.ru_utime, "stime": usage.ru_stime, "maxrss": usage.ru_maxrss},
     }
-
-
-@command()
-def active_queues(panel: Panel, **_: Any) -> object:
-    """The queues that this worker consumes."""
-    known = panel.app.router.queues
-    found: list[dict[str, Any]] = []
-    for name in panel.options.queues:
-        queue = known.declared(name)
-        exchange = queue.exchange if queue is not None else None
-        found.append({
-            "name": name, "routing_key": queue.routing_key if queue is not None else name, "durable": True,
-            "exclusive": False, "auto_delete": False, "no_ack": False, "alias": None, "bindings": [],
-            "exchange": {"name": exchange.name if exchange else "", "type": exchange.type if exchange else "direct"},
-        })
-    return found
 
 
 @command("dump_conf")

@@ -37,6 +37,10 @@ class Panel:
     revocations: Revocations
     rates: Rates
     wish: StopWish
+    queues: Callable[[], Sequence[str]]
+    """The queues that it consumes."""
+    consume: Callable[[Sequence[str]], None]
+    """Has it consume exactly these from now on. Raises TransportError for one that the broker will not have."""
     keep: Callable[[list[Revoked]], object] = _forget
     """Has the broker keep revocations; the mailbox puts itself here."""
     started_at: float = field(default_factory=time.time)

@@ -122,6 +122,12 @@ class Staff:
             self._ring.dismiss(index)
         self._resized(size)
 
+    def renew(self) -> None:
+        """Have a new child in place of each, when what it runs has ended."""
+        for index in range(self.size):
+            if self.children.pid_of(index):
+                self._ring.dismiss(index)
+
     def rescale(self, most: int | None, least: int | None) -> tuple[int, int]:
         """Change the bounds of autoscale, None leaves one; returns both. Raises ConfigError."""
         assert self._scaler is not None

@@ -85,6 +85,7 @@ class Worker:
             soft_time_limit=soft_time_limit, max_tasks_per_child=max_tasks_per_child,
             max_memory_per_child=max_memory_per_child, processes=processes, start_method=start_method,
             autoscale=autoscale)
+        self._queues = self.options.queues
         self.quiet = quiet
         self._loglevel, self._logfile, self._pidfile, self._log_format = loglevel, logfile, pidfile, log_format
         self.wish = StopWish(has_grace=self.options.soft_stop_s > 0)
@@ -100,8 +101,8 @@ class Worker:
 
     @property
     def queues(self) -> tuple[str, ...]:
-        """The queues it consumes."""
-        return self.options.queues
+        """The queues it consumes: those it was started with, until remote control says otherwise."""
+        return self._queues
 
     @property
     def concurrency(self) -> int:
@@ -236,7 +237,7 @@ class Worker:
         self._remote: Remote | None = None
         if self.app.conf.worker_enable_remote_control and self.app.can_be_controlled:
             panel = Panel(self.app, self.options, self._tasks, self._ring, self._settler, self._decider, self._staff,
-                          self._revocations, self._rates, self.wish)
+                          self._revocations, self._rates, self.wish, lambda: self.queues, self._consume)
             self._remote = Remote(partial(self.app.open_mailbox, for_worker=True), panel, self._sleeper.poller,
                                   accept=self.app.conf.accept_content, serializer=self.app.conf.task_serializer)
 
@@ -350,6 +351,8 @@ class Worker:
         if now >= self._keep_at or (self._remote is not None and now >= self._remote.look_at):
             # Before the turn, which may fail again and again while the store of results is away.
             self._keep(now)
+            if self._is_cut_off:
+                return      # found by what was asked by remote control
         if self._decider.soon.waiting:
             self._consumer.start(self._decider.soon.take())
         moved = self._consumer.turn()
@@ -417,6 +420,19 @@ class Worker:
         """Do what was asked by remote control, if that is what ended the sleep: it would end the next one too."""
         if self._remote is not None and self._remote.is_heard(self._sleeper.woken):
             self._remote.look()
+
+    def _consume(self, queues: Sequence[str]) -> None:
+        """Consume exactly *queues* from now on, also after a reconnect. Raises TransportError for those refused."""
+        try:
+            if not self._is_cut_off:
+                self._transport.consume(queues)
+        except LeaseLost as error:
+            logger.error("%s", error)
+            self._start_over()
+        except ConnectionLost as error:
+            self._cut_off(error)
+        self._queues = tuple(queues)
+        self._consumer.wake()
 
     def _keep(self, now: float) -> None:
         if self._remote is not None and now >= self._remote.look_at:

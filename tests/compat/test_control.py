@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.compat.sides import Pair
+from tests.deadline import wait_until
 
 QUICK = {"timeout": 10.0, "limit": 1}
 
@@ -53,3 +54,21 @@ def test_a_revoked_task_does_not_start(pair: Pair, key: str, errors: Any):
     assert result.state == "REVOKED"
     assert result.id in pair.app.control.inspect(destination=[name], **QUICK).revoked()[name]
     assert pair.worker.noted(key) == []
+
+
+def test_a_queue_is_consumed_and_left(pair: Pair, key: str):
+    control, (name,) = pair.app.control, node(pair)
+    queue = f"more-{key}"
+    asking = control.inspect(destination=[name], **QUICK)
+
+    def is_consumed() -> bool:      # Celery's workers answer first and do it then
+        return queue in [each["name"] for each in asking.active_queues()[name]]
+
+    (answer,) = control.add_consumer(queue, queue, "direct", "more", reply=True, destination=[name], **QUICK)
+    assert answer == {name: {"ok": f"add consumer {queue}"}}
+    wait_until(is_consumed)
+    assert pair.tasks.add.apply_async((1, 2), exchange=queue, routing_key="more").get(timeout=20) == 3
+    (answer,) = control.cancel_consumer(queue, reply=True, destination=[name], **QUICK)
+    assert answer == {name: {"ok": f"no longer consuming from {queue}"}}
+    wait_until(lambda: not is_consumed())
+    assert pair.tasks.add.delay(1, 2).get(timeout=20) == 3

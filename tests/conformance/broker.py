@@ -87,6 +87,10 @@ class Broker:
         self._is_attached = True
         self._uncounted.clear()
 
+    def consume(self, *queues: str) -> None:
+        """Consume other queues than before, from now on."""
+        self.transport.consume(queues)
+
     def turn(self, credit: int, **endings: Any) -> list[Row]:
         """Take one turn: what came of it, with no patience at all."""
         made = Endings(**endings)

@@ -31,6 +31,7 @@ class Model(RuleBasedStateMachine):
         self.workers = [transport.open(url, {"death_limit": LIMIT}) for _ in range(2)]
         for n, worker in enumerate(self.workers):
             worker.attach(f"w{n}", QUEUES, LEASES_S[n])
+        self.consumed: list[tuple[str, ...]] = [QUEUES, QUEUES]
         self.numbers = count()
         self.ranks = count()
         self.ready: dict[int, tuple[str, int, int]] = {}       # number -> queue, priority, rank
@@ -56,6 +57,11 @@ class Model(RuleBasedStateMachine):
     @rule(lanes=st.lists(st.tuples(st.sampled_from(QUEUES), st.integers(0, 2)), max_size=6))
     def publish(self, lanes: list[tuple[str, int]]) -> None:
         assert self.workers[1].publish([self._new(*lane) for lane in lanes]) == len(lanes)
+
+    @rule(worker=st.integers(0, 1), queues=st.sampled_from([QUEUES, QUEUES[:1], QUEUES[1:], ()]))
+    def consume(self, worker: int, queues: tuple[str, ...]) -> None:
+        self.workers[worker].consume(queues)
+        self.consumed[worker] = queues
 
     def _pick(self, data: st.DataObject, worker: int) -> list[int]:
         return data.draw(st.lists(st.sampled_from(sorted(self.held[worker])), unique=True)) if self.held[worker] else []
@@ -87,7 +93,7 @@ class Model(RuleBasedStateMachine):
         free = self._free(worker)
         for queue, tag, deaths, content in got:
             number = int(content)
-            assert self.ready[number][0] == queue
+            assert self.ready[number][0] == queue and queue in self.consumed[worker]
             assert self.deaths[number] == deaths
             assert tag not in self.held[0].values() and tag not in self.held[1].values()
             same_lane = [other for other in free if self.where[other][:2] == self.where[number][:2]]
@@ -107,7 +113,8 @@ class Model(RuleBasedStateMachine):
     def _free(self, worker: int) -> list[int]:
         """What this worker could get: all that is ready, but one on trial only if it has none."""
         on_trial = any(self.deaths[number] >= LIMIT - 1 for number in self.held[worker])
-        return [number for number in self.ready if not on_trial or self.deaths[number] < LIMIT - 1]
+        return [number for number, (queue, _, _) in self.ready.items()
+                if queue in self.consumed[worker] and (not on_trial or self.deaths[number] < LIMIT - 1)]
 
     @rule(worker=st.integers(0, 1))
     def attach_anew(self, worker: int) -> None:
@@ -117,6 +124,7 @@ class Model(RuleBasedStateMachine):
             time.sleep(0.003)  # beyond the lease of worker 1
             self._return_all(1, deaths=1)
         self.workers[worker].attach("again", QUEUES, LEASES_S[worker])
+        self.consumed[worker] = QUEUES
         if worker == 0:
             self._find_the_lease_lost()
 
@@ -138,6 +146,7 @@ class Model(RuleBasedStateMachine):
         with pytest.raises(LeaseLost):
             self.workers[1].turn(Endings(publish=[Message("a", b"from a zombie")]), 9)
         self.workers[1].attach("again", QUEUES, LEASES_S[1])
+        self.consumed[1] = QUEUES
 
     @precondition(lambda self: self.dead)
     @rule(data=st.data(), replay=st.booleans())

@@ -2,12 +2,13 @@
 --
 -- KEYS[1] fastq.lives, [2] fastq.life.<life>, [3] fastq.held.<life>, [4] fastq.dead.id, [5] the dead letters of the
 --     first queue, for what has nowhere to go
--- then        the lists of the lanes in serving order: all queues of step 0, of step 3, ...
--- then        the trial lists, one a queue; the future sets, one a queue; the inboxes, one a queue
+-- then        the lists of the lanes, queue by queue: those of step 0, of step 3, ..., then the trial list
+-- then        the future sets, one a queue; the inboxes, one a queue
 -- then        whatever else is written to, each named by its place in KEYS
 -- ARGV[1] life, [2] number of the turn, [3] number of the first tag to give, [4] credit: how many at most, -1: none,
---     but future messages that are due are moved all the same, [5] which queue is the first (from 0), or -1: each is
---     served before those behind it, [6] 1 when a suspect may be given, [7] how many lists, [8] how many queues
+--     but future messages that are due are moved all the same, [5] which of the queues served is the first (from 0),
+--     or -1: each is served before those behind it, [6] 1 when a suspect may be given, [7] how many lanes a queue has,
+--     [8] how many queues, [9] "", or a text that has of each queue a 1 if it is served
 -- then nine groups, each behind the count of its members:
 --     adopted   queue (from 0), first number, count: what a blocking wait told, so that the client knows it already; -1
 --               as number: it has ended, and is not held first
@@ -34,8 +35,8 @@ local lives, life, held, dead_id, strays = KEYS[1], KEYS[2], KEYS[3], KEYS[4], K
 local number, next_number, credit = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local first_queue, may_try = tonumber(ARGV[5]), ARGV[6] == '1'
 local are_ranked = first_queue < 0
-local lists, queues = tonumber(ARGV[7]), tonumber(ARGV[8])
-local trials_at, futures_at, inboxes_at = 5 + lists, 5 + lists + queues, 5 + lists + 2 * queues
+local width, queues, marks = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9]
+local futures_at, inboxes_at = 5 + queues * width, 5 + queues * width + queues
 
 if not redis.call('ZSCORE', lives, ARGV[1]) then
   return redis.error_reply('LEASELOST the lease of this life is over')
@@ -83,7 +84,7 @@ end
 redis.call('HDEL', held, '')
 redis.call('HSET', life, 'turn', number)
 
-local at = 9
+local at = 10
 local function members(size)
   local first, count = at + 1, tonumber(ARGV[at])
   at = first + size * count
@@ -129,11 +130,11 @@ end
 -- What blocking waits got; the next one is at the left end of an inbox.
 local from, to, step = members(3)
 for i = from, to, step do
-  local lane, first, count = tonumber(ARGV[i]), tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
-  local inbox = KEYS[inboxes_at + lane + 1]
+  local queue, first, count = tonumber(ARGV[i]), tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+  local inbox = KEYS[inboxes_at + queue + 1]
   local envelopes = first < 0 and {} or redis.call('LRANGE', inbox, 0, count - 1)
   if #envelopes > 0 then
-    keep(lane, first, envelopes)
+    keep(queue * width, first, envelopes)
   end
   if first < 0 or #envelopes > 0 then
     redis.call('LTRIM', inbox, count, -1)
@@ -141,8 +142,8 @@ for i = from, to, step do
 end
 from, to, step = members(1)
 for i = from, to, step do
-  local lane = tonumber(ARGV[i])
-  local inbox = KEYS[inboxes_at + lane + 1]
+  local lane = tonumber(ARGV[i]) * width
+  local inbox = KEYS[inboxes_at + ARGV[i] + 1]
   local envelopes = redis.call('LRANGE', inbox, 0, MOST_UNKNOWN - 1)
   if #envelopes > 0 then
     keep(lane, next_number, envelopes)
@@ -208,7 +209,7 @@ local function defer(first, last)
   end
   for i, envelope in ipairs(redis.call('HMGET', held, unpack(tags))) do
     local lane = math.floor(tonumber(tags[i]) / LANE)
-    local future = KEYS[futures_at + lane % queues + 1]
+    local future = KEYS[futures_at + math.floor(lane / width) + 1]
     if envelope then
       local member = KEYS[5 + lane + 1] .. '\n' .. envelope
       if not failed(redis.pcall('ZADD', future, ARGV[first + 2 * i - 1], member), future)
@@ -237,10 +238,17 @@ local function move_due(key)
   end
 end
 
+local served = {}
+for queue = 0, queues - 1 do
+  if marks == '' or marks:byte(queue + 1) == 49 then
+    served[#served + 1] = queue
+  end
+end
+
 local function look_ahead()
   local earliest = -1
-  for queue = 1, queues do
-    local key = KEYS[futures_at + queue]
+  for _, queue in ipairs(served) do
+    local key = KEYS[futures_at + queue + 1]
     local soonest = redis.pcall('ZRANGE', key, 0, 0, 'WITHSCORES')
     if not failed(soonest, key) and soonest[2] and tonumber(soonest[2]) <= now then
       move_due(key)
@@ -282,17 +290,17 @@ local function take(lane, most)
 end
 
 local function in_turn(of_queue)
-  for i = 0, queues - 1 do
-    of_queue((math.max(first_queue, 0) + i) % queues, are_ranked and 1 or queues - i)
+  for i = 0, #served - 1 do
+    of_queue(served[(math.max(first_queue, 0) + i) % #served + 1], are_ranked and 1 or #served - i)
   end
 end
 
 -- Each queue of a step has its share, and what some leave the others may take.
-local function take_step(step_at, left)
+local function take_step(step, left)
   local hungry = {}
   in_turn(function(queue, others)
     local share = math.ceil(left / others)
-    local count = left > 0 and take(step_at + queue, share) or 0
+    local count = left > 0 and take(queue * width + step, share) or 0
     left = left - count
     if count == share and count > 0 then
       hungry[#hungry + 1] = queue
@@ -300,7 +308,7 @@ local function take_step(step_at, left)
   end)
   for _, queue in ipairs(hungry) do
     if left > 0 then
-      left = left - take(step_at + queue, left)
+      left = left - take(queue * width + step, left)
     end
   end
   return left
@@ -318,13 +326,13 @@ if credit > 0 then
   if may_try then
     in_turn(function(queue)
       if left == credit then
-        left = left - take(lists + queue, 1)
+        left = left - take(queue * width + width - 1, 1)
       end
     end)
   end
-  for step_at = 0, lists - 1, queues do
+  for step = 0, width - 2 do
     if left > 0 then
-      left = take_step(step_at, left)
+      left = take_step(step, left)
     end
   end
   reply[3] = (left > 0 and bytes >= ENOUGH_BYTES) and 1 or 0

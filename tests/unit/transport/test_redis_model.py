@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import count
 
 import pytest
@@ -23,15 +24,16 @@ _names = count()
 
 
 class Model(RuleBasedStateMachine):
-    """Two workers on two queues; the second one's lease is over at times. The model keeps what is in each lane, the
-    next one first, and what each worker holds.
+    """Two workers on two queues; the second one begins with one, and its lease is over at times. Both choose anew which
+    queues they consume. The model keeps what is in each lane, the next one first, and what each worker holds.
     """
 
     def __init__(self, server: Server) -> None:
         super().__init__()
         self.prefix = f"model-{next(_names)}:"
         self.server = server
-        self.workers = [self._start(), self._start()]
+        self.workers = [self._start(*QUEUES), self._start(QUEUES[0])]
+        self.consumed: list[Sequence[str]] = [QUEUES, QUEUES[:1]]
         self.numbers = count()
         self.lanes: dict[Lane, list[int]] = {(queue, step): [] for queue in QUEUES for step in (*STEPS, TRIAL)}
         self.held: list[dict[int, int]] = [{}, {}]      # of each worker: number -> tag
@@ -39,8 +41,8 @@ class Model(RuleBasedStateMachine):
         self.deaths: dict[int, int] = {}
         self.dead: dict[int, Lane] = {}
 
-    def _start(self) -> Worker:
-        return Worker(self.server.url, *QUEUES, global_keyprefix=self.prefix, death_limit=LIMIT,
+    def _start(self, *queues: str) -> Worker:
+        return Worker(self.server.url, *queues, global_keyprefix=self.prefix, death_limit=LIMIT,
                       priority_steps=list(STEPS))
 
     def teardown(self) -> None:
@@ -61,6 +63,11 @@ class Model(RuleBasedStateMachine):
     def publish(self, lanes: list[Lane]) -> None:
         assert self.workers[0].transport.publish([self._new(lane) for lane in lanes]) == len(lanes)
 
+    @rule(at=st.integers(0, 1), queues=st.sampled_from([QUEUES, QUEUES[:1], QUEUES[1:], ()]))
+    def consume(self, at: int, queues: Sequence[str]) -> None:
+        self.workers[at].transport.consume(queues)
+        self.consumed[at] = queues
+
     @rule(at=st.integers(0, 1), credit=st.integers(1, 6))
     def take(self, at: int, credit: int) -> None:
         worker = self.workers[at]
@@ -68,10 +75,11 @@ class Model(RuleBasedStateMachine):
         rows = worker.turn(credit) + self._settle(worker, credit)
         assert len(rows) <= credit
         given = [self._deliver(at, row) for row in rows]
-        left = [step for (_, step), numbers in self.lanes.items() if numbers and step != TRIAL]
+        left = [step for (queue, step), numbers in self.lanes.items()
+                if numbers and step != TRIAL and queue in self.consumed[at]]
         if len(rows) < credit:
             assert left == [], "it could have had more"
-            assert self._has_suspect(at) or not any(self.lanes[queue, TRIAL] for queue in QUEUES)
+            assert self._has_suspect(at) or not any(self.lanes[queue, TRIAL] for queue in self.consumed[at])
         assert max(given, default=0) <= min(left, default=9) or not left, "a more urgent one was left behind"
 
     def _settle(self, worker: Worker, credit: int = 0) -> list[Row]:
@@ -90,7 +98,7 @@ class Model(RuleBasedStateMachine):
         number, lanes = int(bodies([row])[0]), self.workers[at].desk.lanes
         step = TRIAL if lanes.is_trial(tag) else lanes.step_of(tag)
         assert self.lanes[queue, step].pop(0) == number, "not the next one of its lane"
-        assert self.deaths[number] == deaths
+        assert self.deaths[number] == deaths and queue in self.consumed[at]
         self.held[at][number] = tag
         self.came_from[number] = (queue, step)
         return step
@@ -158,7 +166,8 @@ class Model(RuleBasedStateMachine):
         with pytest.raises(LeaseLost):
             wait_until(second.transport.keep, what="the second to be told")
         second.die()
-        self.workers[1] = self._start()
+        self.workers[1] = self._start(QUEUES[0])
+        self.consumed[1] = QUEUES[:1]
 
     @precondition(lambda self: self.dead)
     @rule(data=st.data(), replay=st.booleans())
@@ -184,7 +193,7 @@ class Model(RuleBasedStateMachine):
     @invariant()
     def every_list_is_as_it_should_be(self) -> None:
         lanes = self.workers[0].desk.lanes
-        keys = [(queue, step) for step in STEPS for queue in QUEUES] + [(queue, TRIAL) for queue in QUEUES]
+        keys = [(queue, step) for queue in QUEUES for step in (*STEPS, TRIAL)]
         with self.server.client.pipeline(transaction=False) as asking:
             for key in lanes.all:
                 asking.lrange(key, 0, -1)

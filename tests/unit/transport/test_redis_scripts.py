@@ -43,8 +43,7 @@ class Life:
             number = self.number = self.number + 1
         base = self.next if base is None else base
         self.next = max(self.next, base + credit)
-        queues = len(self.lanes.queues)
-        head = (number, base, credit, number % queues, suspects, len(self.lanes.lists), queues)
+        head = (number, base, credit, number % len(self.lanes.served), suspects)
         words = Outbox(**said).words(self.lanes, head)
         return SCRIPT.call(self.link, words[3:3 + int(words[2])], words[3 + int(words[2]):])  # type: ignore[no-any-return, arg-type]
 
@@ -254,7 +253,7 @@ def test_thousands_of_endings_fit_into_one_turn(life: Life) -> None:
 
 def test_a_life_that_renewed_in_time_is_not_ended(life: Life) -> None:
     keys = [life.lanes.lives, life.lanes.graves, life.lanes.life_key, life.lanes.held_key, *life.lanes.inboxes]
-    assert redis_lease.END.call(life.link, keys, ["life", 1000, 0]) == 0
+    assert redis_lease.END.call(life.link, keys, ["life", 1000, 0, life.lanes.width]) == 0
     life.client.zadd("fastq.lives", {"life": 1.0})
-    assert redis_lease.END.call(life.link, keys, ["life", 1000, 0]) == 1
-    assert redis_lease.END.call(life.link, keys, ["life", 1000, 0]) == 0
+    assert redis_lease.END.call(life.link, keys, ["life", 1000, 0, life.lanes.width]) == 1
+    assert redis_lease.END.call(life.link, keys, ["life", 1000, 0, life.lanes.width]) == 0

@@ -21,7 +21,7 @@ from tests.unit.worker.parts import Parts
 def remote(tmp_path: Path) -> Iterator[Remote]:
     parts, options = Parts(tmp_path), SimpleNamespace(hostname="w@host")
     panel = Panel(None, options, (), parts.ring, parts.settler, parts.decider, None,    # type: ignore[arg-type]
-                  parts.revocations, parts.rates, StopWish())
+                  parts.revocations, parts.rates, StopWish(), tuple, lambda queues: None)
     with selectors.DefaultSelector() as poller:
         remote = Remote(lambda: control.open(["memory://remote"], {}), panel, poller, accept=["json"],
                         serializer="json")
