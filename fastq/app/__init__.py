@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fastq.app import retry as retry
     from fastq.app import routes as routes
     from fastq.app import send as send
+    from fastq.app import steps as steps
     from fastq.app import traits as traits
     from fastq.app import waiter as waiter
     from fastq.app import wires as wires
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 _PARTS = frozenset((
     "annotate", "arguments", "builtins", "bulk", "confirm", "control", "eager", "express", "launch", "models", "queues",
-    "replacing", "report", "results", "retry", "routes", "send", "traits", "waiter", "wires", "workflow",
+    "replacing", "report", "results", "retry", "routes", "send", "steps", "traits", "waiter", "wires", "workflow",
 ))
 
 

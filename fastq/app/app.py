@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from fastq.app.bulk import Batch
     from fastq.app.control import Control
     from fastq.app.routes import Router
+    from fastq.app.steps import StepSet
     from fastq.app.wires import Wires
     from fastq.backends.base import Replies, ResultStore
     from fastq.backends.meta import MetaCodec
@@ -344,6 +346,11 @@ class App(Decorator):
     def control(self) -> Control:
         """Asks and tells the workers that run: ``app.control.revoke(id)``, ``app.control.ping()``."""
         return parts.control.Control(self)
+
+    @cached_property
+    def steps(self) -> dict[str, StepSet]:
+        """Steps of your own, which workers start and stop: "worker" and "consumer"; see `fastq.bootsteps`."""
+        return {kind: parts.steps.StepSet() for kind in ("worker", "consumer")}
 
     @property
     def can_be_controlled(self) -> bool:

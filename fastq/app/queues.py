@@ -104,9 +104,19 @@ class Queues(Mapping[str, Queue]):
         dropped = {self._aliases.get(name, name) for name in exclude}
         return {queue.name: queue for queue in chosen if queue.name not in dropped}
 
-    def make(self, name: str) -> Queue:
-        """Make a missing queue known, also where the rules do not allow it for whoever merely names one."""
-        return self._know(self._missing(name))
+    def require(self, name: str, exchange: str | None = None, exchange_type: str | None = None,
+                routing_key: str | None = None, **options: Any) -> Queue:
+        """Return a queue; one that is unknown is made, whatever the rules allow to whoever merely names one.
+
+        By its name alone it is made as clients make it, else by default on a direct exchange of its own name. Raises
+        ConfigError, TypeError for options that no queue has.
+        """
+        if name in self:
+            return self[name]
+        if exchange_type in (None, "direct") and not (exchange or routing_key or options):
+            return self._know(self._missing(name))
+        return self.add(name, exchange=exchange or name, exchange_type=exchange_type or "direct",
+                        routing_key=routing_key or name, **options)
 
     def forget(self, name: str) -> None:
         """Have the queue *name* unknown again; one that is unknown does nothing."""

@@ -22,21 +22,20 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from uuid import uuid4
 
 from fastq.amqp.brokers import Brokers
 from fastq.amqp.link import Link
 from fastq.amqp.target import Target, mask, parse_many
-from fastq.exceptions import BrokerRefused, ConnectionLost, OperationalError, TransportError
+from fastq.exceptions import ConnectionLost, OperationalError, TransportError
 from fastq.transport import amqp_stat
 from fastq.transport.amqp_consume import Consumer, Runs
 from fastq.transport.amqp_guard import Guard
+from fastq.transport.amqp_hold import StandIns
 from fastq.transport.amqp_leave import Leaving
 from fastq.transport.amqp_options import AmqpOptions
 from fastq.transport.amqp_publish import Publisher
 from fastq.transport.amqp_route import Routes
 from fastq.transport.amqp_side import SideChannel
-from fastq.transport.amqp_stand_in import stand_in, stand_in_queue
 from fastq.transport.amqp_trial import Trials
 from fastq.transport.amqp_watch import Watch
 from fastq.transport.base import Caps
@@ -76,12 +75,10 @@ class AmqpTransport:
                                 options.client_properties)
         self._options = options
         self.caps = self.caps._replace(hold_s=options.hold_s or math.inf)
-        self._holder = uuid4().hex[:12]
         self._routes = Routes(options)
+        self._stand_ins = StandIns(self._routes)
         self._queues: Sequence[str] = ()
         self._watch = Watch()
-        self._unheld: set[str] = set()
-        """Queues whose long-held deliveries the broker lets nobody copy."""
         self._heartbeat_s = 0.0
         self._epoch = 0
         self._closed = False
@@ -281,7 +278,8 @@ class AmqpTransport:
     def _settle(self, consumer: Consumer, endings: Endings) -> None:
         """Give every ending to the broker, and remove it from *endings*, so that nothing is done twice."""
         if endings.anew:
-            self._renew(consumer, endings)
+            assert self._side is not None
+            self._stand_ins.renew(consumer, self._side, endings, is_choked=self.is_choked)
         acks, gate = self._leaving.offer(consumer, endings)
         if endings.back:
             back, gate = self._give_back(consumer, endings, gate)
@@ -297,35 +295,6 @@ class AmqpTransport:
         for over in (endings.ack, endings.back, endings.lost, endings.dead, endings.publish, endings.results,
                      endings.rows):
             over.clear()
-
-    def _renew(self, consumer: Consumer, endings: Endings) -> None:
-        """Have copies take the place of *endings.anew*, and leave there those of which there can be none now."""
-        kept: list[int] = []
-        for tag in endings.anew:
-            queue, deaths, content = endings.rows[tag]
-            name = None if self.is_choked else self._followed(consumer, queue)
-            if name is None:
-                kept.append(tag)
-                continue
-            endings.publish.append(stand_in(name, deaths, content))
-            endings.ack.append((tag, tag))
-        endings.anew[:] = kept
-
-    def _followed(self, consumer: Consumer, queue: str) -> str | None:
-        """Return the queue for copies of messages of *queue*, which *consumer* follows; None when there is none."""
-        assert self._side is not None
-        name = stand_in_queue(self._holder, queue)
-        if name is None or queue in self._unheld:
-            return None
-        try:
-            self._routes.declare(self._side, name, "")
-        except BrokerRefused as error:
-            logger.warning("%s; the broker will give tasks of queue %r that run for longer than its consumer_timeout "
-                           "to others", error, queue)
-            self._unheld.add(queue)
-            return None
-        consumer.follow(name, queue)
-        return name
 
     def _give_back(self, consumer: Consumer, endings: Endings, gate: int = 0) -> tuple[Runs, int]:
         """Put back *endings.back*, and with it all that nobody took yet."""

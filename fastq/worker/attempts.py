@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
 from fastq import backoff
+
+logger = logging.getLogger("celery.worker")
 
 FIRST_S, MOST_S = 0.1, 5.0
 
@@ -43,6 +46,15 @@ class Attempts:
         self.failures += 1
         self._next_at = self._clock() + pause_s
         return pause_s
+
+    def go_on(self, error: Exception) -> bool:
+        """Take note of a failure and log *error*; returns whether there is to be another attempt."""
+        pause_s = self.failed()
+        if self.is_over:
+            logger.critical("%s; given up after %d attempts (broker_connection_max_retries)", error, self.failures)
+        else:
+            logger.error("%s; trying again in %.2f s", error, pause_s)
+        return not self.is_over
 
     def succeeded(self) -> None:
         """Begin anew."""

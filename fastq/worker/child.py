@@ -29,6 +29,8 @@ from fastq.pool.kinds import Kind
 from fastq.pool.shared import Spill
 from fastq.proc import set_title
 from fastq.types import Result
+from fastq.worker.options import WorkerOptions
+from fastq.worker.room import Room
 from fastq.worker.shutdown import is_ours
 from fastq.worker.tell import logs_tasks
 from fastq.worker.trace import Trace
@@ -67,6 +69,16 @@ class ChildSpec:
     """Of each child: what it waits on, and what wakes it; none where it sleeps on a word in the ring."""
     trial: int = -1
     """Which child runs what one more death condemns: that alone, one at a time."""
+
+
+def spec_of(app: Any, tasks: list[Any], told: WorkerOptions, room: Room, codec: MetaCodec | None) -> ChildSpec:
+    """Return what the children of the worker in this process are made from; *codec* is for results, if any are kept."""
+    return ChildSpec(
+        app=app, tasks=tasks, ring=room.memory, wake_fd=room.wake_out, hostname=told.hostname, codec=codec,
+        accept=app.conf.accept_content, spill=room.spill, parent_pid=os.getpid(),
+        store_now=store_now(app, told.result_expiry) if codec else None, max_tasks=told.max_tasks_per_child,
+        max_memory_kib=told.max_memory_per_child, kind=told.kind, concurrency=told.concurrency, bells=room.bells,
+        trial=room.trial)
 
 
 def store_now(app: Any, expiry: Expiry) -> Callable[[str, str, bytes, str | None], None]:

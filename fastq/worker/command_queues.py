@@ -18,14 +18,8 @@ def add_consumer(panel: Panel, queue: str, exchange: str | None = None, exchange
     """Consume *queue* from now on. One that the app does not know is made: by its name alone, as clients make it."""
     known = panel.app.router.queues
     is_new = queue not in known
-    is_plain = not (exchange or routing_key or options) and exchange_type in (None, "direct")
     try:
-        if is_new and is_plain:
-            known.make(queue)
-        elif is_new:
-            known.add(queue, exchange=exchange or queue, exchange_type=exchange_type or "direct",
-                      routing_key=routing_key or queue, **options)
-        name = known[queue].name
+        name = known.require(queue, exchange, exchange_type, routing_key, **options).name
         if name not in panel.queues():
             panel.consume([*panel.queues(), name])
             logger.info("Consuming from queue %s too", name)

@@ -98,6 +98,19 @@ class Consumer:
         # What was decided while staging has an ending already, and somebody may wait for its result.
         return collected > 0 or staged > 0 or bool(self._settler.endings)
 
+    def leave(self, *, is_cut_off: bool) -> bool:
+        """Say all that is left to say, and give back what waits for its moment; returns whether that could be said."""
+        self._settler.collect()
+        endings = self._settler.endings
+        self._decider.soon.give_back(endings)
+        if is_cut_off and (endings.publish or endings.results):
+            logger.error("the broker is away: %d messages that tasks sent and %d results are lost",
+                         len(endings.publish), len(endings.results))
+            return False
+        if endings and not is_cut_off:
+            self.settle()
+        return True
+
     def settle(self, credit: int = 0) -> Deliveries:
         """Hand all endings to the broker, and take up to *credit* deliveries."""
         endings = self._settler.take()

@@ -31,6 +31,7 @@ from fastq.worker.spawned import Recipe
 
 logger = logging.getLogger("celery.worker")
 
+EXIT_S = 10.0
 TRIAL_LOOK_S = 0.05
 TRIAL_IDLE_S = 30.0
 """The child for trials leaves when there was none for so long."""
@@ -142,6 +143,14 @@ class Staff:
         """Settle what ended, without successors."""
         for ended in self.children.reap():
             self._bury(ended)
+
+    def see_off(self, is_patient: Callable[[], bool]) -> None:
+        """Wait until all have left, having been told so: for `EXIT_S` at most, and while *is_patient*."""
+        deadline = time.monotonic() + EXIT_S
+        while len(self) and is_patient() and time.monotonic() < deadline:
+            self.reap()
+            if len(self):
+                self._sleeper.poller.select(0.05)
 
     def _bury(self, ended: Ended) -> None:
         lost = self._settler.bury(ended.index, str(ended))

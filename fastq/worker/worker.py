@@ -7,7 +7,6 @@ started, let tasks finish while acks and heartbeats go on, stop the children, le
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -46,14 +45,14 @@ from fastq.worker.rounds import Rounds
 from fastq.worker.settle import Settler
 from fastq.worker.shutdown import Grace, Notice, Stop, StopWish
 from fastq.worker.staff import Staff, starter
+from fastq.worker.steps import Steps
 from fastq.worker.tell import logs_tasks
+from fastq.worker.timer import Timer
 from fastq.worker.verdict import Verdicts
 
 logger = logging.getLogger("celery.worker")
 
 IDLE_S = 5.0
-RETRY_FIRST_S, RETRY_MOST_S = 0.05, 5.0
-CHILD_EXIT_S = 10.0
 PARTING_S = 5.0
 """A worker that stops while its broker is away waits so long for it, if it has something to leave there."""
 SOLO_LEASE_S = 86_400.0
@@ -75,7 +74,7 @@ class Worker:
         logfile: str | None = None, pidfile: str | None = None, time_limit: float | None = None,
         soft_time_limit: float | None = None, max_tasks_per_child: int | None = None,
         max_memory_per_child: int | None = None, processes: int | None = None, start_method: str | None = None,
-        autoscale: tuple[int, int] | None = None, quiet: bool = False, log_format: str | None = None,
+        autoscale: tuple[int, int] | None = None, quiet: bool = False, log_format: str | None = None, **extra: Any,
     ) -> None:
         self.app = app
         signals.celeryd_init.send(sender=proc.node_name(hostname), instance=self, conf=app.conf, options={
@@ -86,6 +85,8 @@ class Worker:
             max_memory_per_child=max_memory_per_child, processes=processes, start_method=start_method,
             autoscale=autoscale)
         self._queues = self.options.queues
+        self.timer = Timer()
+        self._own = {"loglevel": loglevel, "logfile": logfile, "pidfile": pidfile, **extra}
         self.quiet = quiet
         self._loglevel, self._logfile, self._pidfile, self._log_format = loglevel, logfile, pidfile, log_format
         self.wish = StopWish(has_grace=self.options.soft_stop_s > 0)
@@ -145,6 +146,7 @@ class Worker:
             (self._start_children, self._stop_children),
             (self._open_broker, self._leave_broker),
             (self._open_mailbox, self._leave_mailbox),
+            (self._start_steps, lambda: self._steps.stop(at_once=self.wish.now >= Stop.COLD)),
         ):
             start()
             self._shutdown.append(stop)
@@ -193,17 +195,13 @@ class Worker:
         self._prefetch = Prefetch(self.concurrency, self._room.slots, told.prefetch_multiplier)
         self._sleeper = Sleeper(self._ring, self._room.wake_in)
         self.wish.on_wish(self._sleeper.wake)
+        self.timer.wake = self._sleeper.wake
 
     def _start_children(self) -> None:
         told, room = self.options, self._room
-        spec = child.ChildSpec(
-            app=self.app, tasks=self._tasks, ring=room.memory, wake_fd=room.wake_out, hostname=self.hostname,
-            codec=self._codec, accept=self.app.conf.accept_content, spill=room.spill, parent_pid=os.getpid(),
-            store_now=child.store_now(self.app, told.result_expiry) if self._codec else None,
-            max_tasks=told.max_tasks_per_child, max_memory_kib=told.max_memory_per_child, kind=told.kind,
-            concurrency=told.concurrency, bells=room.bells, trial=room.trial)
+        spec = child.spec_of(self.app, self._tasks, told, room, self._codec)
         self._staff: Staff | None = None
-        self._rounds = Rounds()
+        self._rounds = Rounds(self.timer)
         self._solo: Executor | None = None
         if told.kind.live is None:
             self._solo = child.make_executor(spec, 0)
@@ -231,7 +229,7 @@ class Worker:
         self._decider.soon.grain_s = self._transport.caps.future_grain_s
         self._settler.tells_content = not self._transport.caps.is_atomic
         self._holding = Holding(self._ring, self._settler, self._transport.caps.hold_s)
-        self._attempts = Attempts(self.options.max_attempts)
+        self._attempts, self._troubles = Attempts(self.options.max_attempts), Attempts()
 
     def _open_mailbox(self) -> None:
         self._remote: Remote | None = None
@@ -241,6 +239,10 @@ class Worker:
             self._remote = Remote(partial(self.app.open_mailbox, for_worker=True), panel, self._sleeper.poller,
                                   accept=self.app.conf.accept_content, serializer=self.app.conf.task_serializer)
 
+    def _start_steps(self) -> None:
+        self._steps = Steps(self, self._consume, self._own)
+        self._steps.start()
+
     def _leave_mailbox(self) -> None:
         if self._remote is not None:
             self._remote.close()
@@ -249,8 +251,8 @@ class Worker:
         """Wait for the broker for as long as it takes. Raises BrokerRefused when it does not want us."""
         with meanwhile(self._watch_over):
             while not self._try_attach(is_boot=True) and self.wish.now is Stop.NOT:
-                self._rounds.go()
-                self._sleeper.pause(self._attempts.wait_s)
+                due_s = self._rounds.go()
+                self._sleeper.pause(self._attempts.wait_s if due_s is None else min(due_s, self._attempts.wait_s))
 
     def _try_attach(self, *, is_boot: bool = False) -> bool:
         """Attach if the next attempt is due; returns whether the broker is there."""
@@ -266,13 +268,8 @@ class Worker:
                 return False
             if is_boot and (isinstance(error, BrokerRefused) or not self.options.waits_at_boot):
                 raise
-            pause_s = self._attempts.failed()
-            if self._attempts.is_over:
-                logger.critical("%s; given up after %d attempts (broker_connection_max_retries)", error,
-                                self._attempts.failures)
+            if not self._attempts.go_on(error):
                 self.wish.ask(Stop.FAILED)
-            else:
-                logger.error("%s; trying again in %.2f s", error, pause_s)
             return False
         self._attempts.succeeded()
         return True
@@ -294,6 +291,7 @@ class Worker:
         self._lease_s = lease_s
         if self._remote is not None:
             self._remote.attach()
+        self._steps.connected()
         self._consumer.wake()
 
     # -- work ----------------------------------------------------------------------------------
@@ -323,7 +321,7 @@ class Worker:
         while not self._is_done():
             try:
                 self._step()
-                self._pause_s = RETRY_FIRST_S
+                self._troubles.succeeded()
             except (LeaseLost, NotHeld) as error:
                 logger.error("%s", error)
                 self._start_over()
@@ -333,9 +331,8 @@ class Worker:
                 logger.critical("%s", error)
                 self.wish.ask(Stop.FAILED)
             except TransportError as error:
-                logger.error("%s; trying again in %.2f s", error, self._pause_s)
-                self._sleeper.pause(self._pause_s)
-                self._pause_s = min(self._pause_s * 2, RETRY_MOST_S)
+                self._troubles.go_on(error)
+                self._sleeper.pause(self._troubles.wait_s)
 
     def _step(self) -> None:
         """Once around: children, limits, lease, one turn of the consumer; and a sleep when nothing moved."""
@@ -442,7 +439,6 @@ class Worker:
             if self._transport.keep():
                 self._consumer.wake()
 
-    _pause_s = RETRY_FIRST_S
     _is_cut_off = True
     """The broker has given our deliveries to others, or never knew us; attach before anything else."""
     _lost_at: float | None = None
@@ -486,26 +482,15 @@ class Worker:
         self._ring.stop()
         if self._staff is None:
             return
-        deadline = time.monotonic() + CHILD_EXIT_S
-        while len(self._staff) and self.wish.now < Stop.COLD and time.monotonic() < deadline:
-            self._staff.reap()
-            if len(self._staff):
-                self._sleeper.poller.select(0.05)
+        self._staff.see_off(lambda: self.wish.now < Stop.COLD)
         if self._staff.end("the worker was stopped while it ran"):
             self._settler.take_back()
         self._settler.conclude()
 
     def _leave_broker(self) -> None:
         try:
-            self._settler.collect()
-            endings = self._settler.endings
-            self._decider.soon.give_back(endings)
-            if self._is_cut_off and (endings.publish or endings.results):
-                logger.error("the broker is away: %d messages that tasks sent and %d results are lost",
-                             len(endings.publish), len(endings.results))
+            if not self._consumer.leave(is_cut_off=self._is_cut_off):
                 self.wish.ask(Stop.FAILED)
-            elif endings and not self._is_cut_off:
-                self._consumer.settle()
         finally:
             self._transport.close()
 

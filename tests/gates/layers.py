@@ -16,7 +16,7 @@ LAYERS: dict[str, int] = {
     "_ext": 0,
     "exceptions": 1, "states": 1, "signals": 1, "types": 1, "current": 1, "clock": 1, "ids": 1, "backoff": 1,
     "saferepr": 1, "log": 1, "proc": 1, "pidfile": 1, "schedules": 1, "request": 1, "einfo": 1, "local": 1,
-    "points": 1,
+    "points": 1, "bootsteps": 1,
     "wire": 2, "utils": 2, "net": 2,
     "transport": 3, "pool": 3, "amqp": 3,
     "backends": 4, "events": 4, "control": 4,

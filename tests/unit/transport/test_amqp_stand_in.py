@@ -71,7 +71,7 @@ def test_what_is_held_for_long_is_delivered_anew_and_acked_under_its_new_tag(tra
     third = renew(transport, again[:1])
     settle(transport, ack=tags([*third, again[1], rows[2]]))
     transport.close()
-    copies = stand_in_queue(transport._holder, queue)
+    copies = stand_in_queue(transport._stand_ins.holder, queue)
     assert copies is not None and (desk.ready(queue), desk.ready(copies)) == (0, 0)
 
 
@@ -96,7 +96,7 @@ def test_who_vanishes_between_copy_and_delivery_loses_nothing(soon: None, transp
                                                               open_amqp: Open, desk: Desk) -> None:
     """Here the copy is stored and its original not acked: it comes twice, and never not at all."""
     [row] = begin(transport, queue, 1)
-    copies = stand_in_queue(transport._holder, queue)
+    copies = stand_in_queue(transport._stand_ins.holder, queue)
     assert copies is not None
     transport._routes.declare(transport._side, copies, "")  # type: ignore[arg-type]
     desk.publish("", copies, amqp_stand_in.stand_in(copies, 0, row[3]).content)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from fastq.worker.worker import CHILD_EXIT_S
+from fastq.worker.staff import EXIT_S
 from tests.project import Project
 
 Make = Callable[..., Project]
@@ -138,7 +138,7 @@ def test_a_cold_stop_does_not_wait_for_a_child_that_does_not_end(make_project: M
     project.wait_for(lambda: boss.children() == [stuck])
     worker.send(signal.SIGINT)
     assert worker.process.wait(10) == 1
-    assert time.monotonic() - began < CHILD_EXIT_S / 2
+    assert time.monotonic() - began < EXIT_S / 2
 
 
 def test_a_cold_stop_does_not_run_an_early_acked_task_twice(make_project: Make) -> None:
