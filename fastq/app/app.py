@@ -352,6 +352,11 @@ class App(Decorator):
         """Steps of your own, which workers start and stop: "worker" and "consumer"; see `fastq.bootsteps`."""
         return {kind: parts.steps.StepSet() for kind in ("worker", "consumer")}
 
+    @cached_property
+    def user_options(self) -> dict[str, set[Any]]:
+        """Options of click that the command line is to have, for the steps of workers: of the command "worker"."""
+        return {command: set() for command in ("worker", "beat", "events", "preload")}
+
     @property
     def can_be_controlled(self) -> bool:
         """Whether remote control works over this app's broker."""

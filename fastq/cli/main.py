@@ -109,7 +109,8 @@ def main(argv: Sequence[str] | None = None, app: Any = None) -> int:
 def _usage_line(error: click.UsageError) -> str:
     where = error.ctx.command_path if error.ctx else "fastq"
     if isinstance(error, click.NoSuchOption):
-        known = [name for param in error.ctx.command.params for name in param.opts] if error.ctx else []
+        params = error.ctx.command.get_params(error.ctx) if error.ctx else []
+        known = [name for param in params for name in param.opts]
         return f"{where}: no option {error.option_name}{nearest(error.option_name, known)}"
     return f"{where}: {' '.join(error.format_message().split()).rstrip('.')}"
 

@@ -16,8 +16,9 @@ import click
 
 from fastq import __version__, proc, signals
 from fastq.app.app import App
+from fastq.cli import user_options
 from fastq.cli.banner import Banner, render
-from fastq.cli.command import Chosen, Command, F, option, pass_chosen
+from fastq.cli.command import Chosen, F, option, pass_chosen
 from fastq.cli.exits import KNOWN, explain, nearest, refuse
 from fastq.cli.output import has_color
 from fastq.cli.params import Children, Level, Names, Range
@@ -31,6 +32,7 @@ from fastq.cli.target import (
     result_url,
     task_names,
 )
+from fastq.cli.user_options import WorkerCommand
 from fastq.exceptions import QueueNotFound
 from fastq.pool import kinds
 from fastq.worker import restart
@@ -76,7 +78,7 @@ def _accepted(*names: str, is_kept: bool = False, **rest: Any) -> Callable[[F], 
     return option(*names, section=ACCEPTED, expose_value=is_kept, **rest)
 
 
-@click.command(cls=Command, examples="""
+@click.command(cls=WorkerCommand, examples="""
     fastq -A proj worker -c 4
     fastq -A proj worker -Q mail,slow -n mailer@%h -l INFO
     fastq -A proj worker -c 2 --time-limit 300 --max-tasks-per-child 1000 -D -f worker.log --pidfile worker.pid
@@ -170,7 +172,7 @@ def _run(
     names = leave_out(_consumed(app, queues), exclude_queues or ())
     if purge:
         _purge(app, names)
-    worker = Worker(app, queues=names, quiet=chosen.quiet, **options)
+    worker = Worker(app, queues=names, quiet=chosen.quiet, user_options=user_options.take(options), **options)
     if not chosen.quiet:
         print(render(_banner(chosen, app, worker), color=has_color(sys.stdout)), flush=True)
     return worker.run()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -74,7 +74,8 @@ class Worker:
         logfile: str | None = None, pidfile: str | None = None, time_limit: float | None = None,
         soft_time_limit: float | None = None, max_tasks_per_child: int | None = None,
         max_memory_per_child: int | None = None, processes: int | None = None, start_method: str | None = None,
-        autoscale: tuple[int, int] | None = None, quiet: bool = False, log_format: str | None = None, **extra: Any,
+        autoscale: tuple[int, int] | None = None, quiet: bool = False, log_format: str | None = None,
+        user_options: Mapping[str, Any] | None = None,
     ) -> None:
         self.app = app
         signals.celeryd_init.send(sender=proc.node_name(hostname), instance=self, conf=app.conf, options={
@@ -86,7 +87,7 @@ class Worker:
             autoscale=autoscale)
         self._queues = self.options.queues
         self.timer = Timer()
-        self._own = {"loglevel": loglevel, "logfile": logfile, "pidfile": pidfile, **extra}
+        self._own = {"loglevel": loglevel, "logfile": logfile, "pidfile": pidfile, **(user_options or {})}
         self.quiet = quiet
         self._loglevel, self._logfile, self._pidfile, self._log_format = loglevel, logfile, pidfile, log_format
         self.wish = StopWish(has_grace=self.options.soft_stop_s > 0)
