@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -71,6 +73,7 @@ class Connection:
         self._link: Link | None = None
         self._events: deque[tuple[AnyChannel, Event]] = deque()
         self._pid = self._inode = 0
+        self._parting: weakref.finalize[..., Connection] | None = None
         self._looked_at = 0.0
         self._is_polled = self._is_draining = self._is_nudged = self._is_told_blocked = False
         if not lazy:
@@ -95,6 +98,9 @@ class Connection:
             target, heartbeat_s=self.heartbeat, connect_timeout_s=self.connect_timeout, channel_max=self.channel_max,
             frame_max=self.frame_max, client_properties=self.client_properties, login_method=self.login_method)
         self._pid, self._inode = os.getpid(), os.fstat(link.fileno()).st_ino
+        # Not a __del__: of a circle that is collected the socket's own end may come first.
+        self._parting = weakref.finalize(self, _spare_others, link.sock, self._inode)
+        self._parting.atexit = False
         self._is_polled = self._is_nudged = self._is_told_blocked = False
         self.channel_max, self.frame_max, self.heartbeat = link.channel_max, link.frame_max, link.heartbeat_s
         self.server_properties = link.server_properties
@@ -111,17 +117,13 @@ class Connection:
         self._events.clear()
         if self._link is None:
             return
+        if self._parting is not None:
+            self._parting.detach()
         if not self._is_ours():
             self._link.sock.detach()
         if os.getpid() == self._pid and self._is_ours():
             self._link.close()
         self._link.abandon()
-
-    def __del__(self) -> None:
-        # kombu closes the descriptor of a connection that it gives up itself. By now the number may be another
-        # file's, which the socket's own end must not close.
-        if getattr(self, "_link", None) is not None and not self._is_ours():
-            self._link.sock.detach()  # type: ignore[union-attr]
 
     @property
     def connected(self) -> bool:
@@ -293,12 +295,20 @@ class Connection:
 
     def _is_ours(self) -> bool:
         """Whether the descriptor is still that of this connection's socket."""
-        if self._link is None or not self._link.is_open:
-            return True
-        try:
-            return os.fstat(self._link.sock.fileno()).st_ino == self._inode
-        except OSError:
-            return False
+        return self._link is None or not self._link.is_open or _is_file(self._link.sock, self._inode)
+
+
+def _spare_others(sock: socket.socket, inode: int) -> None:
+    """Leave the number of *sock* to the file that has it by now: kombu closes that of a connection it gives up."""
+    if not _is_file(sock, inode):
+        sock.detach()
+
+
+def _is_file(sock: socket.socket, inode: int) -> bool:
+    try:
+        return os.fstat(sock.fileno()).st_ino == inode
+    except OSError:
+        return False
 
 
 def _split(host: str, port: int) -> tuple[str, int]:

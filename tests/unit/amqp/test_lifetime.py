@@ -191,9 +191,15 @@ def test_descriptor_that_kombu_closed_is_not_closed_again(connect: Connect) -> N
         os.close(end)
 
 
-def test_collected_connection_leaves_other_files_alone(amqp_url: str) -> None:
+@pytest.mark.parametrize("is_older", [False, True])
+def test_collected_connection_leaves_other_files_alone(amqp_url: str, is_older: bool) -> None:
     target = parse(amqp_url)
-    connection: Any = Connection(target.host, port=target.port, virtual_host=target.vhost)
+    gc.collect()
+    connection: Any = Connection(target.host, port=target.port, virtual_host=target.vhost, lazy=is_older)
+    if is_older:
+        # Of a generation above that of its socket, which is then looked at before it.
+        gc.collect(0)
+        connection.connect()
     connection.channel()
     number = connection.fileno()
     os.close(number)
