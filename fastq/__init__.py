@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+VERSION_BANNER = __version__
+VERSION = version_info = (0, 1, 0)
 
 if TYPE_CHECKING:
     from fastq.app.app import App as App
@@ -62,7 +64,7 @@ _TABLE = {
     "xstarmap": ("fastq.canvas.maps", "xstarmap"),
 }
 
-__all__ = sorted([*_TABLE, "__version__"])  # noqa: PLE0605
+__all__ = sorted([*_TABLE, "VERSION", "VERSION_BANNER", "__version__", "version_info"])  # noqa: PLE0605
 
 
 def __getattr__(name: str) -> Any:

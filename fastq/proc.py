@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,11 +24,12 @@ from fastq.pidfile import Pidfile
 
 __all__ = (
     "DEFAULT_NODE", "Daemon", "Pidfile", "cpus", "daemonize", "drop_privileges", "expand_host", "expand_node",
-    "group_id", "host_name",
+    "group_id", "host_name", "is_root_for_pickle",
     "node_name", "set_title", "set_umask", "signal_name", "signal_number", "split_node", "user_id",
 )
 
 DEFAULT_NODE = "celery"
+PICKLES = frozenset(("pickle", "application/x-python-serialize"))
 logger = logging.getLogger(__name__)
 
 
@@ -187,6 +189,12 @@ def drop_privileges(uid: int | str | None = None, gid: int | str | None = None) 
         except PermissionError:
             return
         raise SecurityError(f"user {uid} can become root again")
+
+
+def is_root_for_pickle(accept: Iterable[str] | None) -> bool:
+    """Whether this is root, nobody insists (``C_FORCE_ROOT``), and pickled messages are among what is accepted."""
+    return (os.geteuid() == 0 and not os.environ.get("C_FORCE_ROOT")
+            and not PICKLES.isdisjoint(each.lower() for each in accept or ()))
 
 
 def _group_of(user: int | None) -> int | None:

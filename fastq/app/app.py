@@ -19,6 +19,7 @@ from fastq import app as parts
 from fastq import current, signals
 from fastq.app import loader
 from fastq.app.decorator import Decorator
+from fastq.app.familiar import Familiar
 from fastq.app.registry import TaskRegistry
 from fastq.app.settings import Preset, Settings
 from fastq.app.task import Task
@@ -54,7 +55,7 @@ class AppSettings(Settings):
             on_change()
 
 
-class App(Decorator):
+class App(Decorator, Familiar):
     """A task queue: its tasks, its settings, its broker and its results.
 
     *main* names the app and the tasks of a ``__main__`` module; further keywords are settings.
@@ -113,6 +114,7 @@ class App(Decorator):
     def config_from_object(self, obj: Any, silent: bool = False, force: bool = False,
                            namespace: str | None = None) -> None:
         """Take settings from *obj*: a module or its name, a mapping, class or object."""
+        self.namespace = namespace or self.namespace
         loader.config_from_object(self._conf, obj, silent, force, namespace)
 
     def config_from_envvar(self, variable_name: str, silent: bool = False, force: bool = False) -> bool:
@@ -242,6 +244,10 @@ class App(Decorator):
             queues = parts.queues.Queues(conf.task_queues, parts.queues.rules_of(conf))
             self._router = parts.routes.Router(queues, conf.task_routes, loader.import_object)
         return self._router
+
+    def flush_routes(self) -> None:
+        """Read queues and routes from the settings anew, when they are next needed."""
+        self._router = None
 
     def select_queues(self, queues: Iterable[str] | None = None) -> dict[str, Any]:
         """Return the queues that a worker of this app consumes: *queues*, or all that are configured."""

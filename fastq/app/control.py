@@ -127,6 +127,22 @@ class Control:
         """Stop workers when their tasks have ended; they do not answer."""
         return self.broadcast("shutdown", {}, destination=destination, **options)
 
+    def enable_events(self, destination: Sequence[str] | None = None, **options: Any) -> Answers | None:
+        """Have Celery's workers send events of tasks; fastq's send none yet, and say so."""
+        return self.broadcast("enable_events", {}, destination=destination, **options)
+
+    def disable_events(self, destination: Sequence[str] | None = None, **options: Any) -> Answers | None:
+        """Have Celery's workers send no events of tasks."""
+        return self.broadcast("disable_events", {}, destination=destination, **options)
+
+    def heartbeat(self, destination: Sequence[str] | None = None, **options: Any) -> Answers | None:
+        """Have Celery's workers send a heartbeat at once."""
+        return self.broadcast("heartbeat", {}, destination=destination, **options)
+
+    def election(self, id: str, topic: str, action: Any = None, connection: Any = None) -> None:
+        """Have Celery's workers choose one of them to do *action*."""
+        self.broadcast("election", {"id": id, "topic": topic, "action": action})
+
     def purge(self) -> int:
         """Drop all messages of all queues that the app consumes; returns how many."""
         transport = self.app.transport
@@ -198,6 +214,15 @@ _OPTIONS: dict[str, Any] = {"reply": False, "timeout": 1.0, "limit": None, "call
                             "matcher": None}
 
 
+def flatten_reply(reply: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Make one mapping of many answers.
+
+    >>> flatten_reply([{"a@host": {"ok": "pong"}}, {"b@host": {"ok": "pong"}}])
+    {'a@host': {'ok': 'pong'}, 'b@host': {'ok': 'pong'}}
+    """
+    return {name: value for answer in reply for name, value in answer.items()}
+
+
 class Inspect:
     """Asks workers: each method returns ``{node: answer}``, or None when nobody answered in time."""
 
@@ -262,10 +287,22 @@ class Inspect:
         """What workers know to be revoked; they learn *revoked*."""
         return self._ask("hello", {"from_node": from_node, "revoked": list(revoked or ())})
 
+    def memsample(self) -> dict[str, Any] | None:
+        """The resident memory of workers' supervisors, as text such as "25.8MB", sampled now."""
+        return self._ask("memsample")
+
+    def memdump(self, samples: int = 10) -> dict[str, Any] | None:
+        """The last *samples* of that memory."""
+        return self._ask("memdump", {"samples": samples})
+
+    def objgraph(self, type: str = "Request", n: int = 200, max_depth: int = 10) -> dict[str, Any] | None:
+        """A drawing of the objects in Celery's workers."""
+        return self._ask("objgraph", {"num": n, "max_depth": max_depth, "type": type})
+
     def report(self) -> dict[str, Any] | None:
         """What a bug report should say of workers."""
         return self._ask("report")
 
     def _ask(self, command: str, arguments: Mapping[str, Any] | None = None, **options: Any) -> dict[str, Any] | None:
         answers = self._control.broadcast(command, arguments, reply=True, **{**self._options, **options})
-        return {name: value for answer in answers or [] for name, value in answer.items()} or None
+        return flatten_reply(answers or []) or None

@@ -136,6 +136,11 @@ class Settings(Mapping[str, Any]):
 
     # --- loading ---
 
+    @property
+    def is_read(self) -> bool:
+        """Whether the configuration source was read."""
+        return self._state == _READ
+
     def read(self) -> Settings:
         """Read the configuration source, unless that was done; import what it imports, and nothing else.
 

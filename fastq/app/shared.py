@@ -60,5 +60,11 @@ def shared_task(*args: Any, **options: Any) -> Any:
     return lambda fun: share(fun, options)
 
 
+def app_or_default(app: App | None = None) -> App:
+    """Return *app*, or the current one. Raises ImproperlyConfigured when there is none."""
+    return cast("App", current.app()) if app is None else app
+
+
 current_app: App = cast("App", Proxy(current.app))
+default_app = current_app
 current_task: Any = Proxy(current.task)

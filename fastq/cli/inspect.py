@@ -10,7 +10,8 @@ from fastq.cli.target import find_app
 
 COMMANDS = {
     "active": "the tasks that run", "active_queues": "the queues that are consumed", "clock": "logical clocks",
-    "conf": "settings, without passwords", "ping": "who is there",
+    "conf": "settings, without passwords", "memdump": "[N]: the last samples of a worker's memory",
+    "memsample": "a worker's memory, now", "ping": "who is there",
     "query_task": "what workers know of tasks: query_task ID...", "registered": "the tasks that workers have",
     "report": "what a bug report needs", "reserved": "tasks that wait in a worker",
     "revoked": "the ids that are revoked", "scheduled": "future tasks that a worker holds (fastq's hold none)",

@@ -140,7 +140,7 @@ def command(chosen: Chosen, /, detach: bool, **options: Any) -> int:
 
 def _detached(chosen: Chosen, options: dict[str, Any]) -> int:
     restart.is_detached = True
-    if restart.was_detached():
+    if restart.was_detached() or os.environ.get("C_FAKEFORK"):
         return _run(chosen, **options)
     # Before the app is imported: its module may start threads, and they would not survive the fork.
     handed_over = proc.Daemon.handed_over()
@@ -165,6 +165,9 @@ def _run(
     # Before anything of the worker's is opened, or more of the user's code runs.
     proc.set_umask(own.pop("umask"))
     proc.drop_privileges(own.pop("uid"), own.pop("gid"))
+    if proc.is_root_for_pickle(app.conf.accept_content):
+        refuse("worker: this is root, and pickle is accepted: whoever can send a message could do anything here. Take "
+               "another user with --uid, leave pickle out of accept_content, or set C_FORCE_ROOT=1")
     options = {**{name: value for name, value in options.items() if name not in PROCESS}, **own}
     load_tasks(app, include or ())
     given = {setting: options.pop(name) for name, setting in SETTINGS.items()}

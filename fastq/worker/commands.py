@@ -21,7 +21,7 @@ from fastq.exceptions import BackendError, ConfigError, FastqError, TaskRevokedE
 from fastq.pool.children import Children
 from fastq.types import Result
 from fastq.wire import serializers
-from fastq.worker import command_queues  # noqa: F401  it enters its commands
+from fastq.worker import command_other, command_queues  # noqa: F401  they enter their commands
 from fastq.worker.command_table import COMMANDS, NO_ANSWER, command
 from fastq.worker.panel import Panel
 from fastq.worker.revocation import stamps_of

@@ -46,7 +46,7 @@ LAZY = {
 }
 """Where an import may stand inside a function, and why. A name with a dot at its end stands for a whole package."""
 UPWARD = {("fastq.app.launch", "worker"), ("fastq.app.launch", "cli")}
-DYNAMIC = {*LAZY, "fastq.app.loader", "fastq.pool.kinds", "fastq.contrib."}
+DYNAMIC = {*LAZY, "fastq.app.loader", "fastq.pool.kinds", "fastq.contrib.", "fastq.utils.imports"}
 """Where a string that a user wrote, or a table, may become a module."""
 EXT_MAY_IMPORT = {"fastq.exceptions", "fastq._ext.batch", "fastq._ext.resp"}
 

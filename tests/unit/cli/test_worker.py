@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from fastq.cli.worker import NOT_YET
+from fastq.proc import is_root_for_pickle
 from tests.deadline import wait_until
 from tests.unit.cli.conftest import Cli, environment
 
@@ -297,3 +298,25 @@ def test_a_wrong_queue_is_one_line_where_queues_may_not_be_made(cli: Cli, proj: 
 def ready(cli: Cli) -> dict[str, int]:
     found = json.loads(cli("-A", "proj", "queues", "-j").out)
     return {name: stat["ready"] for name, stat in found.items()}
+
+
+def test_root_takes_pickle_only_if_it_insists(cli: Cli, proj: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    proj.write_text(proj.read_text().replace('Fastq("proj")', 'Fastq("proj", accept_content=["json", "pickle"])'))
+    is_root = os.geteuid() == 0
+    monkeypatch.delenv("C_FORCE_ROOT", raising=False)
+    assert is_root_for_pickle(["json", "Pickle"]) == is_root_for_pickle(["application/x-python-serialize"]) == is_root
+    assert not is_root_for_pickle(["json", "yaml"]) and not is_root_for_pickle(None)
+    if is_root:
+        refused = cli(*WORKER)
+        assert refused.code == 64 and "C_FORCE_ROOT" in refused.line and "--uid" in refused.line
+    monkeypatch.setenv("C_FORCE_ROOT", "1")
+    assert not is_root_for_pickle(["pickle"])
+    log = tmp_path / "out"
+    with running(log, "-l", "info"):
+        assert cli("-A", "proj", "call", "proj.add").code == 0
+
+
+def test_a_fork_into_the_background_may_be_faked(proj: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("C_FAKEFORK", "1")
+    with running(tmp_path / "out", "-D", "-l", "info") as process:
+        assert process.poll() is None

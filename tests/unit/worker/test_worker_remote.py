@@ -192,6 +192,20 @@ def test_a_worker_reports_itself_without_its_secrets(make_project: Make):
     assert "hunter" not in report["ok"] and report["ok"] == project.app.bugreport()
 
 
+def test_what_only_workers_of_celery_do_is_answered_and_no_error_in_the_log(project: Project):
+    worker, control, told = project.start(), project.app.control, {"reply": True, "timeout": 10, "limit": 1}
+    for tell in (control.enable_events, control.disable_events, control.heartbeat):
+        (answer,) = tell(**told)
+        assert "no events" in answer[node(project)]["error"]
+    asking = control.inspect(timeout=10, limit=1)
+    (graph,) = asking.objgraph().values()
+    assert "memdump" in graph["error"]
+    (now,) = asking.memsample().values()
+    (samples,) = asking.memdump(2).values()
+    assert now.endswith("MB") and float(now[:-2]) > 5 and len(samples) == 2 and samples[0] == now
+    assert "failed" not in worker.said()
+
+
 def test_shutdown_by_remote_is_warm(project: Project):
     worker = project.start()
     project.app.control.shutdown(destination=[node(project)])
