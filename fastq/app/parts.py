@@ -128,8 +128,13 @@ def given_up(codec: MetaCodec, task: str | None, args: Any, kwargs: Any, error: 
     else:
         _, *where, task_id = args if len(args) > 3 else (*args, None)
         # One that was to fail all of it is not tried once more.
-        sig = rest.pointer(task_id, *(() if kwargs and kwargs.get("doom") else where))
+        said = kwargs or {}
+        end = said.get("end")
         lost = ChordError(f"the message that goes on with the chain is given up: {error!r}")
+        if said.get("doom"):
+            sigs = [rest.pointer(task_id), *([{"options": end}] if isinstance(end, Mapping) else [])]
+            return failures(codec, sigs, FAILURE, lost, None, place)
+        sig = rest.pointer(task_id, *where, end=end if isinstance(end, Mapping) else None)
     return failures(codec, (sig,), FAILURE, lost, None, place)
 
 

@@ -27,10 +27,10 @@ PAUSE_S = 1.0
 
 
 def go_on(self: Any, value: Any = None, ref: str | None = None, block: int = 0, task_id: str | None = None,
-          doom: Mapping[str, Any] | None = None) -> None:
+          doom: Mapping[str, Any] | None = None, end: Mapping[str, Any] | None = None) -> None:
     """Send the first step of *block* of the chain *ref* with *value*, or fail all its steps for what *doom* tells.
 
-    *task_id* is that step's.
+    *task_id* is that step's, *end* are the options of the chain's last one, if it is a member of a chord.
     """
     app, request = self.app, self.request
     task_id = task_id or request.id
@@ -48,8 +48,9 @@ def go_on(self: Any, value: Any = None, ref: str | None = None, block: int = 0, 
         lost = BackendError(f"the result store has lost the rest of the chain (block {block} of {ref})" if ref else
                             "a worker that cannot follow a pointer to the body of a chord has sent it as a task")
         logger.error("Task %s cannot be sent: %s", task_id, lost)
-        document = app.result_codec.encode(task_id, states.FAILURE, lost)
-        raise Leave(Leaving(results=[(task_id, states.FAILURE, document)]))
+        ends = [{"options": each} for each in ({"task_id": task_id}, end) if each]
+        results, members, messages = failures(app.result_codec, ends, states.FAILURE, lost, None, place)
+        raise Leave(Leaving(results=results, parts=members, messages=messages))
     steps = renested(serializers.loads(raw, "application/json", "utf-8"), request.replaced_task_nesting)
     leaving = Leaving(joined="" if is_pointer(steps[0]) and steps[0]["args"][:1] == [ref] else str(ref))
     if doom is not None:

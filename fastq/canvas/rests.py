@@ -29,7 +29,8 @@ def shortened(plan: Plan, behind: list[Any]) -> list[Any]:
     if None in encoded or sum(map(len, filter(None, encoded))) <= LEAST:
         return behind
     ref, blocks = plan.new_id(), _cut(behind, [raw or b"" for raw in encoded])
-    pointers = [pointer(_id_of(behind[last]), ref, number) for number, (_, last) in enumerate(blocks)]
+    end = _membership(behind[0])
+    pointers = [pointer(_id_of(behind[last]), ref, number, end=end) for number, (_, last) in enumerate(blocks)]
     kept = []
     for number, (first, last) in enumerate(blocks):
         steps = [raw or b"" for raw in encoded[first:last + 1]]
@@ -59,6 +60,15 @@ def _id_of(step: Any) -> str | None:
         step = step["kwargs"].get("body") or {}
     told: str | None = None if is_pointer(step) else (step.get("options") or {}).get("task_id")
     return None if step.get("subtask_type") == "group" else told
+
+
+def _membership(step: Any) -> dict[str, Any] | None:
+    """Return what makes the end of *step* a member of a chord; None when it is none."""
+    if step.get("subtask_type") == "chord":
+        step = step["kwargs"].get("body") or {}
+    options = step.get("options") or {}
+    told = {name: options.get(name) for name in ("task_id", "group_id", "group_index", "chord")}
+    return told if told["chord"] and told["group_id"] and told["task_id"] else None
 
 
 def _has_serializer(step: Any) -> bool:

@@ -14,14 +14,18 @@ TASK = "fastq.rest_is_in_the_store"
 stored as a failure under the id of what it stands for."""
 
 
-def pointer(task_id: str | None, *where: Any) -> dict[str, Any]:
+def pointer(task_id: str | None, *where: Any, end: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return what stands for a signature with the id *task_id*; *where* in the store that is, if whoever gets it asks.
+
+    *end* are the options of the last step of that chain, if it is a member of a chord: should the store have lost what
+    stands between, the chord is told all the same.
 
     Example:
         >>> pointer("5a1")
         {'task': 'fastq.rest_is_in_the_store', 'args': [], 'options': {'task_id': '5a1'}}
     """
-    return {"task": TASK, "args": list(where), "options": {"task_id": task_id}}
+    more = {} if end is None else {"kwargs": {"end": dict(end)}}
+    return {"task": TASK, "args": list(where), **more, "options": {"task_id": task_id}}
 
 
 def is_pointer(sig: Any) -> bool:
@@ -37,7 +41,8 @@ def message(to: Mapping[str, Any], value: Any, *, doom: Mapping[str, Any] | None
     """
     options = to.get("options") or {}
     args = [value, *to["args"], options.get("task_id")]
-    parts = [args, {} if doom is None else {"doom": doom}, builtin.NO_LINKS]
+    kwargs = {**(to.get("kwargs") or {}), **({} if doom is None else {"doom": doom})}
+    parts = [args, kwargs, builtin.NO_LINKS]
     content = dumps(parts) if serializer == "json" else None
     body = serializers.dumps(parts, serializer) if content is None else ("application/json", "utf-8", content)
     return builtin.message(TASK, body, nesting=options.get("replaced_task_nesting") or 0, **place)

@@ -172,6 +172,21 @@ def test_what_the_store_has_lost_fails_by_name(project: Project):
         result.get(timeout=20)
 
 
+@pytest.mark.parametrize("is_chord", [False, True], ids=["chain", "chord at its end"])
+def test_a_chord_around_what_the_store_has_lost_fails(project: Project, is_chord: bool):
+    t = project.tasks
+    last = chord([t.add.s(1)], t.total.s()) if is_chord else t.add.s(1)
+    outer = chord([chain([t.gate.s(1), *ones(project, 100), last]), t.add.s(1, 1)], t.total.s()).apply_async()
+    project.wait_for_note("gate")
+    with project.app.backend._file.transaction() as conn:
+        assert conn.execute("DELETE FROM rest WHERE number > 2").rowcount
+    project.allow("open")
+    with pytest.raises(ChordError, match=r"has lost the rest of the chain \(block 3"):
+        project.app.AsyncResult(outer.id).get(timeout=20)
+    project.wait_for(project.is_idle)
+    assert project.dead == []
+
+
 @pytest.mark.parametrize(("way", "said"), [
     ({"expires": -1}, "expired"), ({"headers": {"timelimit": [1]}}, "timelimit")])
 def test_when_the_message_that_goes_on_is_given_up_all_behind_it_fails(project: Project, way: Any, said: str):
