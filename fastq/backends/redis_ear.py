@@ -36,6 +36,8 @@ class Ear:
         self._twin: socket.socket | None = None
         self._poller: select.poll | None = None
         self._channels: set[str] = set()
+        self._fresh: set[str] = set()
+        """Those of them that were looked at since they were joined, and whose final document has not come."""
         self._stale: dict[str, None] = {}
         self._looks: deque[Sequence[str]] = deque()
         """What was asked and not answered: the ids of one look each."""
@@ -62,26 +64,34 @@ class Ear:
         self._poller = select.poll()
         self._poller.register(self._twin, select.POLLIN)
         self._channels, self._stale, self._joined = set(task_ids), {}, []
+        self._fresh = set(self._channels)
         self._looks.clear()
 
     def follow(self, task_ids: Iterable[str]) -> None:
-        """Subscribe to those of *task_ids* that are not subscribed to, and look at all of them once.
+        """Subscribe to those of *task_ids* that are not subscribed to, and look once at those that may be there.
 
-        Without a connection nothing is done: the next one follows all that is awaited.
+        Who waits for the first of many comes again with the others, and hears of them as it is. Without a connection
+        nothing is done: the next one follows all that is awaited.
         """
         ids = list(dict.fromkeys(task_ids))
         # The server confirms a subscription once more, and with it comes the look.
         new = [task_id for task_id in ids if task_id not in self._channels or not self._does_look]
         for task_id in ids:
             self._stale.pop(task_id, None)
-        packets = [self._unsubscribe()] if self._stale else []
+        unseen = [task_id for task_id in ids if task_id not in self._fresh] if self._does_look else []
+        packets = [self._unsubscribe()] if self._stale and (new or unseen) else []
         if new:
             packets.append(self._packed(b"SUBSCRIBE", new))
-        looks = [ids[start:start + LOOK] for start in range(0, len(ids), LOOK)] if self._does_look else []
+        looks = [unseen[start:start + LOOK] for start in range(0, len(unseen), LOOK)]
         packets += [self._packed(b"MGET", look) for look in looks]
         if packets and self._send(b"".join(packets)):
             self._channels.update(new)
+            self._fresh.update(unseen)
             self._looks.extend(looks)
+
+    def settle(self, task_id: str) -> None:
+        """Take note that the final document of a task has come: who asks for it from now on has to look."""
+        self._fresh.discard(task_id)
 
     def leave(self, task_ids: Iterable[str], *, now: bool) -> None:
         """Unsubscribe from *task_ids*: *now*, or along with the next question."""
@@ -137,6 +147,7 @@ class Ear:
     def _unsubscribe(self) -> bytes:
         packet = self._packed(b"UNSUBSCRIBE", self._stale)
         self._channels.difference_update(self._stale)
+        self._fresh.difference_update(self._stale)
         self._stale.clear()
         return packet
 

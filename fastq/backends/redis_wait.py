@@ -149,6 +149,7 @@ class Waits:
             try:
                 for task_id, raw in (*found, *self._ear.take_in()):
                     if self._is_final(raw):
+                        self._ear.settle(task_id)
                         calls += [(call, raw) for call in self._listeners.take(task_id)]
                         self._readers.give(task_id, raw)
                         self._leave_alone((task_id,), now=False)

@@ -81,6 +81,22 @@ def test_a_result_that_came_while_nobody_listened_is_found(store: RedisStore, wo
     assert store._waits._ear.subscriptions <= redis_ear.STALE
 
 
+def test_who_waits_for_the_first_of_many_asks_for_each_once(store: RedisStore, worker: RedisStore) -> None:
+    ids = [f"many-{number}" for number in range(20)]
+    assert store.wait(["none"], 0.01) == {}     # there is a connection
+    sent: list[bytes] = []
+    send = store._waits._ear._send
+    store._waits._ear._send = lambda data: sent.append(data) or send(data)  # type: ignore[method-assign,func-returns-value]
+    for number, task_id in enumerate(ids):
+        later = threading.Timer(0.01, worker.put, ([done(task_id)],))
+        later.start()
+        assert store.wait(ids[number:], 10) == {task_id: DONE}
+        later.join()
+    assert sum(data.partition(b"MGET")[2].count(b"many-") for data in sent) == len(ids)
+    # Who comes when a document is there has to ask, though its channel is there too.
+    assert store.wait(ids[-1:], 10) == {ids[-1]: DONE}
+
+
 def test_states_in_between_wake_nobody(store: RedisStore, worker: RedisStore) -> None:
     wait = waiting(store, ["a"])
     for state in ("STARTED", "RETRY", "PROGRESS"):
