@@ -234,7 +234,7 @@ worker_shutdown = _signal("worker_shutdown")  # sender: the worker
 worker_before_create_process = _signal("worker_before_create_process")  # in the supervisor, before each fork
 worker_process_init = _signal("worker_process_init")  # in each child, sender: node name
 worker_process_shutdown = _signal("worker_process_shutdown", "pid", "exitcode")  # in each child
-heartbeat_sent = _signal("heartbeat_sent")  # sender: the heartbeat
+heartbeat_sent = _signal("heartbeat_sent")  # every 2 s while there is a broker; sender: the consumer as steps have it
 
 # --- logging; a receiver of setup_logging takes all of it upon itself -----------------------------------------
 setup_logging = _signal("setup_logging", "loglevel", "logfile", "format", "colorize")

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from fastq.app.steps import StepSet
-from fastq.bootsteps import Step
+from fastq import signals
+from fastq.bootsteps import StartStopStep, Step
 
 logger = logging.getLogger("celery.worker")
+
+BEAT_S = 2.0
+"""As often as Celery's workers beat."""
 
 
 class ConsumerSide:
     """A worker's consumer, as steps have it."""
 
-    def __init__(self, worker: Any, consume: Callable[[Sequence[str]], None]) -> None:
+    def __init__(self, worker: Any, consume: Callable[[Sequence[str]], None],
+                 is_connected: Callable[[], bool]) -> None:
         self.controller = worker
+        self.is_connected = is_connected
+        """Whether the worker has its broker, as far as it knows."""
         self.app = worker.app
         self.hostname = worker.hostname
         self.pid = os.getpid()
@@ -40,18 +46,41 @@ class ConsumerSide:
         return self.timer.call_after(0, function, args, kwargs)
 
 
-class Steps:
-    """The steps of one worker's app; *consume* has the worker consume exactly these queues, *options* are its own."""
+class Heart(StartStopStep):
+    """Sends the signal ``heartbeat_sent`` while the worker has its broker, for probes that hang on that."""
 
-    def __init__(self, worker: Any, consume: Callable[[Sequence[str]], None], options: Mapping[str, Any]) -> None:
+    def start(self, parent: ConsumerSide) -> None:
+        """Begin to beat."""
+        self._beat = parent.timer.call_repeatedly(BEAT_S, self._send, (parent,))
+
+    def stop(self, parent: ConsumerSide) -> None:
+        """Beat no more."""
+        self._beat.cancel()
+
+    def _send(self, consumer: ConsumerSide) -> None:
+        if consumer.is_connected():
+            signals.heartbeat_sent.send(sender=consumer)
+
+
+class Steps:
+    """The steps of one worker's app; *consume* has the worker consume exactly these queues, *options* are its own.
+
+    *is_connected* tells whether it has its broker.
+    """
+
+    def __init__(self, worker: Any, consume: Callable[[Sequence[str]], None], options: Mapping[str, Any],
+                 is_connected: Callable[[], bool]) -> None:
         options = {"hostname": worker.hostname, "queues": worker.queues, "pool": worker.pool,
                    "concurrency": worker.concurrency, **options}
-        self._worker = _Row(worker.app.steps["worker"], worker, options)
-        self._consumer = _Row(worker.app.steps["consumer"], ConsumerSide(worker, consume), options)
+        steps = worker.app.steps
+        beside = [*steps["consumer"].in_order(), *([Heart] if signals.heartbeat_sent.receivers else [])]
+        self._worker = _Row(steps["worker"].in_order(), worker, options)
+        self._consumer = _Row(beside, ConsumerSide(worker, consume, is_connected), options)
 
-    def start(self) -> None:
-        """Start those of the worker."""
+    def started(self) -> Steps:
+        """Start those of the worker; returns itself."""
         self._worker.start()
+        return self
 
     def connected(self) -> None:
         """Start those of the consumer; those of an earlier connection are stopped before."""
@@ -67,9 +96,9 @@ class Steps:
 class _Row:
     """Steps of one parent, in order."""
 
-    def __init__(self, kinds: StepSet, parent: Any, options: Mapping[str, Any]) -> None:
+    def __init__(self, kinds: Iterable[type[Step]], parent: Any, options: Mapping[str, Any]) -> None:
         self._parent = parent
-        made: list[Step] = [kind(parent, **options) for kind in kinds.in_order()]
+        made: list[Step] = [kind(parent, **options) for kind in kinds]
         self._steps = [step for step in made if step.include(parent)]
         self._is_started = False
 

@@ -241,8 +241,8 @@ class Worker:
                                   accept=self.app.conf.accept_content, serializer=self.app.conf.task_serializer)
 
     def _start_steps(self) -> None:
-        self._steps = Steps(self, self._consume, self._own)
-        self._steps.start()
+        self._steps = Steps(self, self._consume, self._own,
+                            lambda: not (self._is_cut_off or self._transport.is_doubtful)).started()
 
     def _leave_mailbox(self) -> None:
         if self._remote is not None:

@@ -127,6 +127,32 @@ def test_steps_of_the_consumer_begin_anew_with_each_connection(make_project: Mak
     assert project.notes.count("stop Beside") == 2
 
 
+BEATING = TASKS + """
+from fastq import signals
+from fastq.worker import steps
+steps.BEAT_S = 0.05
+
+@signals.heartbeat_sent.connect
+def heard(sender, **kwargs):
+    note("heart", sender.hostname == sender.controller.hostname)
+"""
+
+
+@pytest.mark.rabbitmq
+def test_the_heart_beats_while_there_is_a_broker(make_project: Make, rabbitmq: RabbitMQ, amqp_url: str) -> None:
+    project = make_project(BEATING, broker_read_url=amqp_url, broker_write_url=amqp_url)
+    worker = project.start(concurrency=1)
+    project.wait_for(lambda: project.notes.count("heart True") > 3)
+    rabbitmq.stop()
+    project.wait_for(lambda: "connecting again" in worker.said())
+    silent_at, beats = project.notes.count("heart True"), project.notes.count("beat")
+    project.wait_for(lambda: project.notes.count("beat") > beats + 5)
+    assert project.notes.count("heart True") <= silent_at + 1
+    rabbitmq.start()
+    project.wait_for(lambda: project.notes.count("heart True") > silent_at + 3, 30)
+    assert worker.stop() == 0
+
+
 def test_steps_that_require_each_other_are_named() -> None:
     class One(Step):
         pass
