@@ -149,9 +149,17 @@ class ShardedTransport:
             self._selector.register(member.fileno(), selectors.EVENT_READ)
 
     def consume(self, queues: Sequence[str]) -> None:
-        """Consume exactly *queues* from now on; what is held of others stays held."""
+        """Consume exactly *queues* from now on; what is held of others stays held.
+
+        Raises TransportError when the node of a new one is away, and then nothing has changed.
+        """
         self._check_attached()
-        self._join([queue for queue in dict.fromkeys(queues) if queue not in self._attached])
+        fresh = [queue for queue in dict.fromkeys(queues) if queue not in self._attached]
+        try:
+            self._join(fresh)
+        except BaseException:
+            self._detach(fresh)
+            raise
         for queue, member in self._attached.items():
             member.consume([queue] if queue in queues else [])
 
@@ -252,12 +260,13 @@ class ShardedTransport:
             raise failure
         return count
 
-    def _detach(self) -> None:
-        """Give back what is held, and end the lives."""
-        attached, self._attached = self._attached, {}
-        for member in attached.values():
-            self._selector.unregister(member.fileno())
-            member.detach()
+    def _detach(self, names: Iterable[str] | None = None) -> None:
+        """Give back what is held of the queues *names*, by default of all, and end their lives."""
+        for name in list(self._attached if names is None else names):
+            member = self._attached.pop(name, None)
+            if member is not None:
+                self._selector.unregister(member.fileno())
+                member.detach()
 
     # -- looking -------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import pytest
 
 from fastq import transport
 from fastq.bench.servers.cluster import Cluster as Nodes
-from fastq.exceptions import LeaseLost, NotHeld
+from fastq.exceptions import LeaseLost, NotHeld, TransportError
 from fastq.transport.redis_shards import ShardedTransport
 from fastq.types import Message, QueueStat
 from fastq.wire.entity import Exchange, Queue
@@ -149,6 +149,28 @@ def test_a_node_that_is_killed_and_comes_back_loses_nothing(
         found += drain(worker, left)
         assert len(set(found)) == len(found) == elsewhere + left
     assert ready(producer) == {}
+
+
+def test_a_queue_whose_node_is_away_is_not_chosen(cluster: Nodes, cluster_url: str, producer: ShardedTransport,
+                                                  names: list[str]) -> None:
+    killed, own, third = names
+    assert ready(producer) == {}     # it knows all nodes
+    with working(cluster_url, own, connect_timeout_s=1.0) as worker:
+        node = cluster.owner(f"{{{killed}}}")
+        node.kill()
+        try:
+            with pytest.raises(TransportError):
+                worker.transport.consume([own, third, killed])
+            producer.publish([message(third, "not for us")])
+            producer.publish([message(own, "goes on")])
+            assert drain(worker, 1) == ["goes on"]
+            assert worker.turn(5) == []
+        finally:
+            node.start()
+        wait_until(lambda: ready(producer) == {third: 1})
+        worker.transport.consume([own, third, killed])
+        producer.publish([message(killed, "back")])
+        assert sorted(drain(worker, 2)) == ["back", "not for us"]
 
 
 # -- what leaves with a turn -------------------------------------------------------------------------------------------
