@@ -8,6 +8,7 @@ import time
 import pytest
 
 from fastq.worker.rounds import BEAT_S, Rounds
+from fastq.worker.timer import Timer
 
 
 class Counted:
@@ -27,7 +28,7 @@ class Counted:
 
 
 def rounds_of(staff: Counted) -> Rounds:
-    rounds = Rounds()
+    rounds = Rounds(Timer())
     rounds.staff = staff  # type: ignore[assignment]
     return rounds
 
@@ -81,6 +82,26 @@ def test_the_sooner_of_children_and_limits_ends_a_rest(now: list[float], due_s: 
 
 
 def test_a_solo_worker_has_nobody_to_look_after(now: list[float]):
-    rounds = Rounds()
+    rounds = Rounds(Timer())
     assert rounds.go() is None and rounds.pass_by(now[0]) is None
     assert rounds.rest_s() == math.inf
+
+
+def test_a_call_that_is_asked_for_ends_a_rest_and_is_made_in_time(now: list[float]):
+    made: list[str] = []
+    timer = Timer()
+    rounds = Rounds(timer)
+    rounds.staff = Counted(due_s=9.0)  # type: ignore[assignment]
+    timer.call_after(3.0, made.append, ("once",))
+    again = timer.call_repeatedly(2.0, made.append, ("again",))
+    assert rounds.go() == 2.0 == rounds.rest_s()
+    now[0] += 2.0
+    rounds.pass_by(now[0])
+    assert made == ["again"] and rounds.rest_s() == pytest.approx(1.0)
+    now[0] += 30.0      # however late: once each
+    rounds.pass_by(now[0])
+    assert made == ["again", "once", "again"]
+    timer.cancel(again)
+    now[0] += 30.0
+    rounds.pass_by(now[0])
+    assert made == ["again", "once", "again"] and timer.due_in is None
