@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
+from fastq.app import loader
 from fastq.app.queues import Queues, rules_of
 from fastq.app.routes import Router
 from fastq.wire.entity import Exchange, Queue
@@ -71,15 +71,10 @@ class AMQP:
                                create_missing_queue_type="classic", configured_queue_type="classic")
         return AnyQueues(queues, own)
 
-    def Router(self, queues: AnyQueues | None = None, create_missing: bool | None = None) -> AnyRouter:
+    def Router(self, queues: AnyQueues | None = None) -> AnyRouter:
         """Return a router over *queues*, by default those of the app, with the app's routes."""
-        return AnyRouter(self.queues if queues is None else queues, self.routes, self._resolve)
+        return AnyRouter(self.queues if queues is None else queues, self.routes, loader.import_object)
 
     def flush_routes(self) -> None:
         """Read queues and routes from the settings anew."""
         self.app.flush_routes()
-
-    @property
-    def _resolve(self) -> Callable[[str], Any]:
-        resolve: Callable[[str], Any] = self.app.loader.import_object
-        return resolve

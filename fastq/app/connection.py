@@ -23,7 +23,8 @@ class QueueDeclared(NamedTuple):
 
     queue: str
     message_count: int
-    consumer_count: int
+    consumer_count: int | None
+    """None: nobody was asked."""
 
 
 class Channel:
@@ -41,7 +42,7 @@ class Channel:
         found = self.connection.queues()
         if passive and queue not in found:
             raise QueueNotFound(f"no queue {queue!r} at {self.connection.as_uri()}")
-        return QueueDeclared(queue, found.get(queue, QueueStat()).ready, 0)
+        return QueueDeclared(queue, found.get(queue, QueueStat()).ready, None)
 
     def queue_purge(self, queue: str, **_: Any) -> int:
         """Drop all messages of *queue*; returns how many. Raises TransportError."""

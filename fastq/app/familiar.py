@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timezone
@@ -11,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from fastq import app as parts
 from fastq import current
+from fastq.exceptions import CeleryWarning
 
 if TYPE_CHECKING:
     from fastq.app.amqp import AMQP
     from fastq.app.connection import Connection
     from fastq.app.parts_of_celery import Loader, Log
-
-_threads = threading.local()
 
 
 class Familiar:
@@ -114,7 +114,8 @@ class Familiar:
                           name: str | None = None, **opts: Any) -> str:
         """Enter *sig* into the setting ``beat_schedule``, under *name* or what it looks like; returns that key.
 
-        fastq has no scheduler yet. Celery's reads the setting, so ``celery beat`` can send to fastq's workers.
+        Of one without a name that takes the place of another a CeleryWarning tells. fastq has no scheduler yet.
+        Celery's reads the setting, so ``celery beat`` can send to fastq's workers.
         """
         kwargs = dict(kwargs or {})
         sig = sig.clone(tuple(args), kwargs) if hasattr(sig, "clone") else self.signature(  # type: ignore[attr-defined]
@@ -122,6 +123,9 @@ class Familiar:
         key = name or repr(sig)
         entry = {"schedule": schedule, "task": sig.task, "args": tuple(sig.args), "kwargs": dict(sig.kwargs),
                  "options": {**sig.options, **opts}}
+        if name is None and key in (self.conf.beat_schedule or {}):
+            warnings.warn(f"add_periodic_task: another {key} without a name is replaced; give each a name",
+                          CeleryWarning, stacklevel=2)
         self.conf.beat_schedule = {**(self.conf.beat_schedule or {}), key: entry}
         return key
 
@@ -135,5 +139,4 @@ class Familiar:
     @property
     def thread_oid(self) -> str:
         """An id of this app in this thread."""
-        ids: dict[int, str] = _threads.__dict__.setdefault("ids", {})
-        return ids.setdefault(id(self), parts.parts_of_celery.own_id(id(self), threading.get_ident()))
+        return parts.parts_of_celery.own_id(id(self), threading.get_ident())

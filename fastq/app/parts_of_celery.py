@@ -35,14 +35,18 @@ class Log:
         return ours
 
     def setup_logging_subsystem(self, loglevel: int | str | None = None, logfile: Any = None, format: str | None = None,
-                                colorize: bool | None = None, hostname: str | None = None, **_: Any) -> bool:
-        """Set up the loggers; False when a receiver of the signal ``setup_logging`` did so."""
+                                colorize: bool | None = None, hostname: str | None = None, *,
+                                as_json: bool = False, **_: Any) -> bool:
+        """Set up the loggers, with *as_json* to write one object a line.
+
+        Returns False when a receiver of the signal ``setup_logging`` did so.
+        """
         conf = self.app.conf
         return log.setup(
             loglevel, logfile, format=format or conf.worker_log_format, task_format=conf.worker_task_log_format,
             datefmt=conf.worker_log_datefmt, task_datefmt=conf.worker_task_log_datefmt,
             colorize=conf.worker_log_color if colorize is None else colorize,
-            hijack_root=bool(conf.worker_hijack_root_logger))
+            hijack_root=bool(conf.worker_hijack_root_logger), as_json=as_json)
 
     def redirect_stdouts(self, loglevel: int | str = "WARNING", name: str = "celery.redirected") -> None:
         """Log what is printed from now on."""

@@ -7,13 +7,16 @@ nothing of the app's may run before the process has gone to the background.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import click
 
 from fastq.cli.command import Chosen, Command
+from fastq.cli.exits import KNOWN
+from fastq.cli.target import find_app
+from fastq.exceptions import ConfigError
 
 SECTION = "The app's own"
 _KEY = "fastq.user_options"
@@ -30,9 +33,11 @@ class WorkerCommand(Command):
         """Read the line, knowing the app's options. An app that cannot be imported is told of where that matters."""
         failure: Exception | None = None
         try:
-            ctx.meta[_KEY] = self._find(ctx, args)
-        except Exception as error:
-            failure = error     # the command meets it again, and tells it: --help needs no app
+            app = self._find(ctx, args)
+        except (click.ClickException, *KNOWN) as error:
+            app, failure = None, error      # the command meets it again, and tells it: --help needs no app
+        if app is not None:
+            ctx.meta[_KEY] = _options_of(app)
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption:
@@ -40,29 +45,29 @@ class WorkerCommand(Command):
                 raise failure from None
             raise
 
-    def _find(self, ctx: click.Context, args: list[str]) -> Iterable[click.Parameter]:
+    def _find(self, ctx: click.Context, args: list[str]) -> Any:
+        """Return the app that the line names, None when it names none, or has -D."""
         parser = self.make_parser(ctx)
         parser.ignore_unknown_options = True
         said, _, _ = parser.parse_args(list(args))
-        if said.get("detach"):
-            return ()
         chosen = ctx.ensure_object(Chosen)
-        return _options_of(replace(chosen, app=said.get("app") or chosen.app), said.get("workdir"))
+        chosen = replace(chosen, app=said.get("app") or chosen.app)
+        if said.get("detach") or (chosen.app is None and chosen.instance is None):
+            return None
+        here = os.getcwd()
+        try:
+            os.chdir(said.get("workdir") or here)
+            return find_app(chosen)
+        finally:
+            os.chdir(here)
 
 
-def _options_of(chosen: Chosen, folder: str | None) -> Iterable[click.Parameter]:
-    from fastq.cli.target import find_app
-
-    if chosen.app is None and chosen.instance is None:
-        return ()
-    here = os.getcwd()
-    try:
-        if folder:
-            os.chdir(folder)
-        found: list[click.Option] = list(find_app(chosen).user_options["worker"])
-    finally:
-        os.chdir(here)
+def _options_of(app: Any) -> Sequence[click.Parameter]:
+    found = list(app.user_options["worker"])
     for option in found:
+        if not isinstance(option, click.Option):
+            raise ConfigError(f'app.user_options["worker"] has {option!r}; it takes options of click, such as '
+                              'click.Option(["--region"])')
         vars(option).setdefault("section", SECTION)
     return found
 

@@ -198,6 +198,7 @@ class AmqpTransport:
             self._try_queues(fresh)
         try:
             if fresh:
+                # Once more, here: an exclusive queue went with the connection that tried it.
                 self._routes.prepare(side, fresh)
             self._queues = list(dict.fromkeys(queues))
             consumer.choose(self._queues)

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from fastq.exceptions import ConfigError, TransportError
+from fastq.worker import chosen
 from fastq.worker.command_table import command
 from fastq.worker.panel import Panel
 
@@ -16,28 +17,20 @@ logger = logging.getLogger("celery.worker.control")
 def add_consumer(panel: Panel, queue: str, exchange: str | None = None, exchange_type: str | None = None,
                  routing_key: str | None = None, **options: Any) -> object:
     """Consume *queue* from now on. One that the app does not know is made: by its name alone, as clients make it."""
-    known = panel.app.router.queues
-    is_new = queue not in known
     try:
-        name = known.require(queue, exchange, exchange_type, routing_key, **options).name
-        if name not in panel.queues():
-            panel.consume([*panel.queues(), name])
-            logger.info("Consuming from queue %s too", name)
+        name = chosen.add(panel.app, panel.queues(), panel.consume, queue, exchange, exchange_type, routing_key,
+                          **options)
     except (ConfigError, TransportError, TypeError, ValueError) as error:
-        if is_new:
-            known.forget(queue)
         return {"error": f"not consuming from {queue}: {error}"}
+    logger.info("Consuming from queue %s", name)
     return {"ok": f"add consumer {queue}"}
 
 
 @command()
 def cancel_consumer(panel: Panel, queue: str, **_: Any) -> object:
     """Consume *queue* no more. What is in hand of it still runs."""
-    known = panel.app.router.queues.get(queue)
-    name = known.name if known is not None else queue
-    if name in panel.queues():
-        panel.consume([each for each in panel.queues() if each != name])
-        logger.info("Consuming from queue %s no more", name)
+    chosen.leave(panel.app, panel.queues(), panel.consume, queue)
+    logger.info("Consuming from queue %s no more", queue)
     return {"ok": f"no longer consuming from {queue}"}
 
 

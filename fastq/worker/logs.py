@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastq import log, proc
+from fastq import proc
 
 
 def set_up(app: Any, hostname: str, level: int | str | None, file: str | None, *, as_json: bool = False,
@@ -13,14 +13,9 @@ def set_up(app: Any, hostname: str, level: int | str | None, file: str | None, *
 
     In *file* the node's name is filled in, and the child's number, counted from 1.
     """
-    conf = app.conf
-    ours = log.setup(
-        level, _path(file, hostname, child) if file else None, format=conf.worker_log_format,
-        task_format=conf.worker_task_log_format, datefmt=conf.worker_log_datefmt,
-        task_datefmt=conf.worker_task_log_datefmt, colorize=conf.worker_log_color,
-        hijack_root=bool(conf.worker_hijack_root_logger), as_json=as_json)
-    if ours and conf.worker_redirect_stdouts:
-        log.redirect_stdouts(conf.worker_redirect_stdouts_level)
+    path = _path(file, hostname, child) if file else None
+    if app.log.setup_logging_subsystem(level, path, as_json=as_json) and app.conf.worker_redirect_stdouts:
+        app.log.redirect_stdouts(app.conf.worker_redirect_stdouts_level)
 
 
 def split_off(app: Any, hostname: str, level: int | str | None, file: str | None, as_json: bool, child: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from fastq._ext.ring import Ring
 from fastq.control.mailbox import Revoked
 from fastq.pool.children import Children
+from fastq.worker.chosen import Consume
 from fastq.worker.decide import Decider
 from fastq.worker.options import WorkerOptions
 from fastq.worker.rate import Rates
@@ -39,8 +40,7 @@ class Panel:
     wish: StopWish
     queues: Callable[[], Sequence[str]]
     """The queues that it consumes."""
-    consume: Callable[[Sequence[str]], None]
-    """Has it consume exactly these from now on. Raises TransportError for one that the broker will not have."""
+    consume: Consume
     keep: Callable[[list[Revoked]], object] = _forget
     """Has the broker keep revocations; the mailbox puts itself here."""
     started_at: float = field(default_factory=time.time)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fastq import signals
 from fastq.bootsteps import StartStopStep, Step
+from fastq.worker import chosen
+from fastq.worker.chosen import Consume
 
 logger = logging.getLogger("celery.worker")
 
@@ -19,7 +21,7 @@ BEAT_S = 2.0
 class ConsumerSide:
     """A worker's consumer, as steps have it."""
 
-    def __init__(self, worker: Any, consume: Callable[[Sequence[str]], None],
+    def __init__(self, worker: Any, consume: Consume,
                  is_connected: Callable[[], bool]) -> None:
         self.controller = worker
         self.is_connected = is_connected
@@ -33,13 +35,12 @@ class ConsumerSide:
     def add_task_queue(self, queue: str, exchange: str | None = None, exchange_type: str | None = None,
                        routing_key: str | None = None, **options: Any) -> None:
         """Consume *queue* as well. Raises TransportError for one that the broker will not have."""
-        name = self.app.router.queues.require(queue, exchange, exchange_type, routing_key, **options).name
-        if name not in self.controller.queues:
-            self._consume([*self.controller.queues, name])
+        chosen.add(self.app, self.controller.queues, self._consume, queue, exchange, exchange_type, routing_key,
+                   **options)
 
     def cancel_task_queue(self, queue: str) -> None:
         """Consume *queue* no more."""
-        self._consume([name for name in self.controller.queues if name != queue])
+        chosen.leave(self.app, self.controller.queues, self._consume, queue)
 
     def call_soon(self, function: Callable[..., object], *args: Any, **kwargs: Any) -> Any:
         """Call *function* at the next turn of the loop, from any thread."""
@@ -68,7 +69,7 @@ class Steps:
     *is_connected* tells whether it has its broker.
     """
 
-    def __init__(self, worker: Any, consume: Callable[[Sequence[str]], None], options: Mapping[str, Any],
+    def __init__(self, worker: Any, consume: Consume, options: Mapping[str, Any],
                  is_connected: Callable[[], bool]) -> None:
         options = {"hostname": worker.hostname, "queues": worker.queues, "pool": worker.pool,
                    "concurrency": worker.concurrency, **options}

@@ -85,6 +85,8 @@ class Timer:
     @property
     def due_in(self) -> float | None:
         """Seconds until the next call; None when there is none."""
+        if not self._waiting:
+            return None     # without the lock: each turn of the loop asks
         with self._lock:
             return max(0.0, self._waiting[0][0] - time.monotonic()) if self._waiting else None
 

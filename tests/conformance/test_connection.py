@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from fastq import Celery
-from fastq.exceptions import OperationalError, QueueNotFound, TransportError
+from fastq.exceptions import OperationalError, QueueNotFound
 from tests.conformance.engine import Engine
 
 
@@ -46,7 +46,8 @@ def test_one_that_is_given_is_used(app: Celery) -> None:
     with app.connection_or_acquire() as first:
         with app.connection_or_acquire(first) as same:
             assert same is first
-        assert first.clone() is not first
+        with first.clone() as other:
+            assert other is not first and other.ensure_connection().connected and not first.connected
 
 
 def test_a_broker_that_is_away_is_tried_again_and_then_told() -> None:
@@ -70,5 +71,4 @@ def test_what_it_has_not_says_who_has() -> None:
     app = Celery("proj", broker="memory://connection", set_as_current=False)
     with pytest.raises(AttributeError, match=r"SimpleQueue.*kombu.Connection"):
         app.connection().SimpleQueue("q")
-    assert issubclass(TransportError, OperationalError)
     app.close()

@@ -13,6 +13,7 @@ import pytest
 
 from fastq import Celery, Fastq
 from fastq.app import app_or_default
+from fastq.exceptions import CeleryWarning
 from fastq.wire.entity import Queue
 
 
@@ -55,6 +56,9 @@ def test_a_periodic_task_is_entered_into_the_schedule(app: Fastq, add: Any) -> N
         "every ten": {"schedule": 10.0, "task": "proj.add", "args": (1, 2), "kwargs": {}, "options": {}},
         key: {"schedule": 60.0, "task": "proj.add", "args": (4, 3), "kwargs": {}, "options": {"expires": 5}}}
     assert "proj.add" in key
+    with pytest.warns(CeleryWarning, match="is replaced"):
+        assert app.add_periodic_task(30.0, add.s(3), (4,)) == key
+    assert app.conf.beat_schedule[key]["schedule"] == 30.0 and len(app.conf.beat_schedule) == 2
 
 
 def test_a_periodic_task_may_be_entered_when_the_app_is_configured(tmp_path: Path) -> None:

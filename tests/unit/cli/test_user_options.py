@@ -52,6 +52,14 @@ def test_an_app_that_cannot_be_imported_is_told_of(cli: Cli, proj: Path) -> None
     assert cli("-A", "nowhere", "worker", "--help").code == 0
 
 
+def test_what_is_no_option_is_told_of(cli: Cli, placed: Path) -> None:
+    source = placed.with_name("proj.py")
+    source.write_text(source.read_text().replace('click.Option(["--region"], default="here", help="Where it is.")',
+                                                 '"--region"'))
+    for words in (("worker",), ("worker", "--help")):
+        assert "takes options of click" in cli("-A", "proj", *words).line
+
+
 def test_an_option_of_nobody_is_refused_as_ever(cli: Cli, placed: Path) -> None:
     refused = cli("-A", "proj", "worker", "--regoin", "x")
     assert refused.code == 64 and "--regoin" in refused.err and "--region" in refused.err
