@@ -1,4 +1,4 @@
-"""Connections to RabbitMQ."""
+"""Connections to RabbitMQ, and a look behind Redis."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from fastq.bench.servers.rabbitmq import RabbitMQ
 from fastq.transport import amqp
 from tests.servers.proxy import Proxy
 from tests.unit.transport.amqpkit import Desk, OpenAs
+from tests.unit.transport.redisdesk import Server
 
 
 @pytest.fixture
@@ -67,3 +68,11 @@ def open_as(rabbitmq: RabbitMQ, amqp_url: str, open_amqp: Callable[..., amqp.Amq
 
     yield open_as
     rabbitmq.eval('rabbit_auth_backend_internal:delete_user(<<"some">>, <<"test">>)')
+
+
+@pytest.fixture
+def server(redis_url: str) -> Iterator[Server]:
+    """An empty database, as another client sees it."""
+    opened = Server(redis_url)
+    yield opened
+    opened.client.close()

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.unit.transport.redisdesk import Server, bodies, runs, working
 
 pytestmark = pytest.mark.redis
 MANY = 400
-
-
-@pytest.fixture
-def server(redis_url: str) -> Iterator[Server]:
-    found = Server(redis_url)
-    yield found
-    found.client.close()
 
 
 def fetches(server: Server) -> int:

@@ -17,13 +17,6 @@ pytestmark = pytest.mark.redis
 
 
 @pytest.fixture
-def server(redis_url: str) -> Iterator[Server]:
-    found = Server(redis_url)
-    yield found
-    found.client.close()
-
-
-@pytest.fixture
 def proxy(redis: Redis) -> Iterator[Proxy]:
     with Proxy(redis.port) as standing:
         yield standing

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from fastq._ext import kombu
@@ -14,13 +12,6 @@ from tests.unit.transport.redisdesk import Server, Worker, bodies, pack, runs, w
 pytestmark = pytest.mark.redis
 QUEUES = {"mine": Broadcast("news", queue="mine"), "yours": Broadcast("news", queue="yours"),
           "kept": Queue("kept", Exchange("news", "fanout"), "video.*")}
-
-
-@pytest.fixture
-def server(redis_url: str) -> Iterator[Server]:
-    found = Server(redis_url)
-    yield found
-    found.client.close()
 
 
 def listening(server: Server, name: str) -> Worker:

@@ -27,13 +27,6 @@ def content(body: str, **headers: Any) -> bytes:
 
 
 @pytest.fixture
-def server(redis_url: str) -> Iterator[Server]:
-    opened = Server(redis_url)
-    yield opened
-    opened.client.close()
-
-
-@pytest.fixture
 def producer(redis_url: str) -> Iterator[Any]:
     opened = transport.open(redis_url)
     yield opened

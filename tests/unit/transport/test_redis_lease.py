@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import celery
@@ -18,13 +18,6 @@ from tests.deadline import wait_until
 from tests.unit.transport.redisdesk import Server, Worker, bodies, runs, working
 
 pytestmark = pytest.mark.redis
-
-
-@pytest.fixture
-def server(redis_url: str) -> Iterator[Server]:
-    found = Server(redis_url)
-    yield found
-    found.client.close()
 
 
 def eventually_kept(worker: Worker, wanted: int) -> None:

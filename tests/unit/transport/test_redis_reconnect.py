@@ -27,13 +27,6 @@ def proxy(redis: Redis) -> Iterator[Proxy]:
         yield standing
 
 
-@pytest.fixture
-def server(redis_url: str) -> Iterator[Server]:
-    found = Server(redis_url)
-    yield found
-    found.client.close()
-
-
 def test_what_is_held_outlives_a_broken_connection(server: Server, proxy: Proxy) -> None:
     server.put("a", "b")
     with working(proxy.url(server.url)) as worker:

@@ -17,13 +17,6 @@ from tests.unit.transport.redisdesk import Server, bodies, runs, working
 pytestmark = pytest.mark.redis
 
 
-@pytest.fixture
-def server(redis_url: str) -> Iterator[Server]:
-    found = Server(redis_url)
-    yield found
-    found.client.close()
-
-
 @contextmanager
 def paused(server: Server) -> Iterator[None]:
     """The server answers no turn."""
