@@ -154,6 +154,13 @@ class Endings:
         return bool(self.ack or self.back or self.lost or self.anew or self.dead or self.later or self.publish
                     or self.results or self.parts or self.joined)
 
+    @property
+    def is_one_ack(self) -> bool:
+        """Whether one delivery is acked, and nothing else ends."""
+        return len(self.ack) == 1 and self.ack[0][0] == self.ack[0][1] and not (
+            self.back or self.lost or self.anew or self.dead or self.later or self.publish or self.results
+            or self.parts or self.joined)
+
 
 Rows = Sequence[tuple[int, int, bytes]]
 Deliveries = list[tuple[str, Rows]]

@@ -40,8 +40,6 @@ PIECE = 256
 taken in as the server looks for."""
 DEEP = 32
 """Lists that gave so many, and all that was asked for, have more."""
-FLOOD_S = 0.005
-"""Two messages that waits got within so long are the first of many: the lists are asked for the rest."""
 DOUBT_S = 15.0
 """A worker that wants deliveries and got none for so long looks itself whether there are any."""
 LOOK_S = 1.0
@@ -72,14 +70,11 @@ class Desk:
         self.gathered = 0
         """Deliveries that have come and were not taken."""
         self._taken_at = time.monotonic()
-        self._came_at = 0.0
         self._window = self._credit = 0
         self._is_dry = False
         """The lists were empty when they were last asked, and nothing was heard since."""
         self._is_deep = False
         """The lists had as much as was asked for."""
-        self._is_flood = False
-        """Waits get one message after the other: the next turn asks whether there are more."""
         self._suspect: int | None = None
         self._lost: dict[int, int] = {}
         """What was lost, with the deaths it has now; its envelope is to be marked before it goes back."""
@@ -113,6 +108,8 @@ class Desk:
 
     def turn(self, endings: Endings, credit: int) -> Deliveries:
         """Take over *endings*, and hand out up to *credit* of what has come. Raises NotHeld, ValueError, LeaseLost."""
+        if credit <= 0 and self._settles(endings):
+            return []
         # Acks without a wish: while there is much, the next of it may come along, as far as the window goes.
         if credit > 0 or self.gathered or not (endings.ack and self._is_deep):
             self._credit = credit
@@ -123,6 +120,27 @@ class Desk:
         taken = self._take(credit)
         self.send()
         return taken
+
+    def _settles(self, endings: Endings) -> bool:
+        """Whether *endings* are no more than the ack of what a wait got and no turn has told of: then that is said.
+
+        Most tasks come alone, and are acked before they run: a turn for that would be half of what they cost.
+        """
+        lone = self._outbox.lone
+        if lone is None or self._over is not None or self._lost or not endings.is_one_ack:
+            return False
+        queue, number = lone
+        tag = self.lanes.first_of(queue) << LANE_BITS | number
+        if endings.ack[0] != (tag, tag):
+            return False
+        # What is acked goes on in the worker, and takes the place that it had.
+        again = self._wants and self._room > 1 and self._is_dry and not self.ears.has_news and not self._turns.asked
+        if not self.ears.settle(queue, again=again):
+            return False
+        self._let_go(tag, tag)
+        self._outbox, self._credit = Outbox(), 0
+        endings.ack.clear()
+        return True
 
     def _accept(self, endings: Endings) -> None:
         if not endings:
@@ -209,15 +227,14 @@ class Desk:
     def _piece(self) -> int:
         """How many deliveries the next turn asks for."""
         # What was lost is next in line, so nothing is asked for before it is back there.
-        if not self._wants or (self._is_dry and not self._is_flood) or self._lost:
+        if not self._wants or self._is_dry or self._lost:
             return 0
         return min(PIECE, self._room) if self._is_deep else self._room
 
     def _send_turn(self, line: Line) -> None:
         credit = self._piece
-        # For a guess alone no turn is sent: a short task is over before it would be answered, and asks along with that.
-        if (credit > 0 and not self._is_dry) or self._outbox.is_urgent or (self._lost and self._outbox.adopted):
-            said, self._outbox, self._is_flood = self._outbox, Outbox(), False
+        if credit > 0 or self._outbox.is_urgent or (self._lost and self._outbox.adopted):
+            said, self._outbox = self._outbox, Outbox()
             may_try = self._suspect is None and not self._turns.tries_suspect
             self._turns.send(line, said, credit, may_try=may_try)
 
@@ -275,10 +292,6 @@ class Desk:
 
     def _came(self, queue: int, envelope: bytes) -> None:
         """Take in what a wait got; the next turn records it."""
-        now = time.monotonic()
-        if now - self._came_at < FLOOD_S:
-            self._is_flood = True   # they may come faster than they are fetched one by one
-        self._came_at = now
         number = self._turns.next_number
         self._turns.next_number += 1
         self._outbox.adopted.append((queue, number))
@@ -362,8 +375,6 @@ class Desk:
             return self._reach.retry_in_s
         if self.gathered:
             return 0.0
-        if self._is_flood:
-            self._is_dry = self._is_flood = False
         self.send()
         if not self._wants:
             if not self._turns.asked:
@@ -453,7 +464,8 @@ class Desk:
             self.tend()
             self.send()
             line = self._reach.line
-            is_done = not (self._turns or self._lost or self._outbox.is_urgent) and (line is None or not line.is_busy)
+            is_done = not (self._turns or self._lost or self._outbox.is_urgent or self.ears.is_unsure) and (
+                line is None or not line.is_busy)
             left = deadline - time.monotonic()
             if is_done or left <= 0:
                 return is_done

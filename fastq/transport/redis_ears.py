@@ -73,6 +73,8 @@ class Ears:
         """One for each queue, by its number."""
         self._bell = Bell(connect, self._hear)
         self._doubtful: dict[int, float] = {}
+        self._ended: dict[int, bytes] = {}
+        """Of these, what has ended and may be in the inbox all the same."""
         self._doubts_at = 0.0
         self.has_news = False
         """Something changed that may be work; whoever asks the server sets it back."""
@@ -115,6 +117,15 @@ class Ears:
                 watch.is_called_off = True
                 line.tell("CLIENT", "UNBLOCK", watch.client_id)
 
+    def settle(self, queue: int, *, again: bool) -> bool:
+        """Take what the wait for *queue* got last out of the inbox, and wait *again*; returns whether that was said."""
+        return self._watches[queue].settle(again=again)
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether an answer to that is missing."""
+        return any(watch.unsure is not None for watch in self._watches)
+
     @property
     def due_at(self) -> float | None:
         """When a future message is due, by the monotonic clock, as far as the bell knows."""
@@ -124,17 +135,21 @@ class Ears:
         """Somebody knows better now."""
         self._bell.due_at = None
 
-    def unknown(self) -> Iterator[int]:
-        """The queues whose inbox may hold what nobody was told of, since a wait broke off. Tells each for a while."""
+    def unknown(self) -> Iterator[tuple[int, bytes]]:
+        """The queues whose inbox may hold what nobody was told of, since a wait broke off, and what may be in it though
+        it has ended, or nothing. Tells each for a while.
+        """
         now = time.monotonic()
         if now < self._doubts_at:
             return
         self._doubts_at = now + DOUBT_S
         for queue, until in list(self._doubtful.items()):
             # A server that did not see the connection break goes on waiting until the time that it was given.
+            ended = self._ended.get(queue, b"")
             if now > until:
                 del self._doubtful[queue]
-            yield queue
+                self._ended.pop(queue, None)
+            yield queue, ended
 
     def _read(self, owner: object) -> None:
         try:
@@ -142,7 +157,7 @@ class Ears:
                 self.has_news = owner.read() or self.has_news
             elif isinstance(owner, Watch):
                 envelope = owner.read()
-                self.has_news = self.has_news or owner.has_failed
+                self.has_news = self.has_news or owner.has_failed or owner.has_more
                 if envelope is not None:
                     self._heard(self._watches.index(owner), envelope)
         except ConnectionLost as error:
@@ -154,6 +169,9 @@ class Ears:
     def _doubt(self, queue: int) -> None:
         self._doubtful[queue] = time.monotonic() + self._wait_s + 1
         self._doubts_at = 0.0
+        watch = self._watches[queue]
+        if watch.unsure is not None:
+            self._ended[queue], watch.unsure = watch.unsure, None
 
     def close(self) -> None:
         """Stop listening."""
@@ -162,6 +180,6 @@ class Ears:
         self._bell.close()
 
     def _leave(self, queue: int, watch: Watch) -> None:
-        if watch.waits:
+        if watch.waits or watch.unsure is not None:
             self._doubt(queue)
         watch.close()

@@ -48,7 +48,8 @@ class Outbox:
     """What was decided and is not sent yet."""
 
     adopted: list[Pair] = field(default_factory=list)
-    unknown: set[int] = field(default_factory=set)
+    unknown: dict[int, bytes] = field(default_factory=dict)
+    """Queues, and what may be in their inboxes though it has ended, or nothing."""
     acked: list[Pair] = field(default_factory=list)
     back: list[Pair] = field(default_factory=list)
     lost: list[tuple[int, bytes, bytes]] = field(default_factory=list)
@@ -62,6 +63,11 @@ class Outbox:
         """Whether somebody waits for what is in it; what was adopted is safe where it is."""
         return bool(self.acked or self.back or self.lost or self.dead or self.published or self.results
                     or self.later or self.unknown)
+
+    @property
+    def lone(self) -> Pair | None:
+        """What a wait got, if nothing else is to be said."""
+        return self.adopted[0] if len(self.adopted) == 1 and not self.is_urgent else None
 
     @property
     def makes_work(self) -> bool:
@@ -89,7 +95,7 @@ class Outbox:
 
         groups: list[Argument] = []
         _append(groups, self._adopted(lanes))
-        _append(groups, [(queue,) for queue in sorted(self.unknown)])
+        _append(groups, sorted(self.unknown.items()))
         _append(groups, self.acked)
         _append(groups, sorted(self.back))
         _append(groups, [(tag, place(key), envelope) for tag, key, envelope in sorted(self.lost)])

@@ -1,14 +1,18 @@
 """How an idle worker hears of work without asking: one blocking wait for each queue, and a bell for all the rest.
 
 A wait takes a message from the list of the queue's first step and records it in an inbox of this life, in one step: it
-arrives after one hop, wakes one worker, and is nobody's loss whoever dies. The bell is a connection on which the server
-tells of the first change to any other key that was looked at: other priorities, future messages, suspects.
+arrives after one hop, wakes one worker, and is nobody's loss whoever dies. What ends before the next wait begins leaves
+the inbox by a word on the same connection: no script has to run for a task that comes alone.
+
+The bell is a connection on which the server tells of the first change to any other key that was looked at: other
+priorities, future messages, suspects.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,6 +34,8 @@ LATE_S = 2.0
 """So much later than it should an answer may come."""
 LOOK_S = 10.0
 """What the bell listens to is looked at so often in any case: a connection that leads nowhere is silent too."""
+MOST_SETTLED = 16384
+"""Bytes of a message that is named to the server in whole; a turn names it by its tag."""
 PEEK = Script.named("peek")
 
 
@@ -37,10 +43,14 @@ class Watch:
     """The wait for one lane."""
 
     def __init__(self, source: bytes, inbox: bytes, wait_s: float, connect: Connect, hear: Hear) -> None:
-        self._command = resp.command("BLMOVE", source, inbox, "RIGHT", "RIGHT", wait_s)
+        # Whether there is more is asked along: it is answered with what came.
+        self._command = resp.command("BLMOVE", source, inbox, "RIGHT", "RIGHT", wait_s) + resp.command("EXISTS", source)
+        self._inbox = inbox
         self._connect = connect
         self._hear = hear
         self._link: Link | None = None
+        self._takers: deque[Callable[[Any], None]] = deque()
+        """Who takes the answers that are to come."""
         self._rests_until = 0.0
         self._wait_s = wait_s
         self._over_at = 0.0
@@ -49,6 +59,14 @@ class Watch:
         self.is_called_off = False
         self.has_failed = False
         """The server refused the last wait: perhaps this life is over."""
+        self.has_more = False
+        """Behind what came last there was more."""
+        self._came: bytes | None = None
+        self._last: bytes | None = None
+        """What came last, while nothing was said since."""
+        self._may_settle = True
+        self.unsure: bytes | None = None
+        """What has ended, and may be in the inbox all the same until the server says otherwise."""
 
     @property
     def client_id(self) -> int:
@@ -71,35 +89,81 @@ class Watch:
             return
         try:
             if self._link is None or not self._link.is_open:
+                self._takers.clear()
                 self._link = self._connect(2)
                 self._hear(self, self._link)
             self._link.send(self._command)
         except TransportError as error:
             self._fail(error)
         else:
-            self.waits, self.is_called_off = True, False
-            self._over_at = time.monotonic() + self._wait_s + LATE_S
+            self._begun()
+
+    def settle(self, *, again: bool) -> bool:
+        """Take what came last out of the inbox, and wait *again*; returns whether that was said, and is `unsure` until
+        it is answered.
+
+        It is named by its text: what is said twice, or late, removes nothing else.
+        """
+        link, last = self._link, self._last
+        if self.waits or last is None or link is None or len(last) > MOST_SETTLED or not self._may_settle:
+            return False
+        again = again and self.can_start
+        data = resp.command("LREM", self._inbox, 1, last)
+        try:
+            link.send(data + self._command if again else data)
+        except ConnectionLost:
+            self.close()    # nothing else can be in the inbox, so a turn can say the same
+            return False
+        self._last, self.unsure = None, last
+        self._takers.append(self._settled)
+        if again:
+            self._begun()
+        return True
+
+    def _begun(self) -> None:
+        self._takers += (self._moved, self._looked)
+        self.waits, self.is_called_off, self._last = True, False, None
+        self._over_at = time.monotonic() + self._wait_s + LATE_S
 
     def read(self) -> bytes | None:
         """Return the message that came, if one did. Raises ConnectionLost: one may have come and be in the inbox."""
-        if self._link is None:
+        link = self._link
+        if link is None:
             return None
+        self._came, self.has_more = None, False
         try:
-            self._link.fill()
-            reply = self._link.get()
+            link.fill()
+            while (reply := link.get()) is not NOTHING:
+                if not self._takers:
+                    raise link.lose("it answers what was not asked")
+                self._takers.popleft()(reply)
         except ConnectionLost:
-            self.close()
-            raise
-        if reply is NOTHING:
-            return None
+            if self._came is None:
+                self.close()
+                raise
+        return self._came
+
+    def _settled(self, reply: object) -> None:
+        if isinstance(reply, ReplyError):
+            # Not every user of a server may do everything: from now on it is left to turns, as what is unsure is.
+            self._may_settle = False
+            assert self._link is not None
+            raise self._link.lose(f"what has ended cannot be taken out of an inbox: {reply}")
+        self.unsure = None
+
+    def _moved(self, reply: object) -> None:
         self.waits, self.has_failed = False, isinstance(reply, ReplyError)
         if isinstance(reply, ReplyError):
+            assert self._link is not None
             error = self._link.error_of(reply)
             if isinstance(error, ConnectionLost):   # it leads to the wrong server
-                self.close()
                 raise error
             self._fail(error)
-        return reply if isinstance(reply, bytes) else None
+        elif isinstance(reply, bytes):
+            self._came = self._last = reply
+
+    def _looked(self, reply: object) -> None:
+        self.has_more = reply == 1
 
     def _fail(self, error: Exception) -> None:
         logger.warning("cannot wait for messages: %s; asking once a second meanwhile", error)
@@ -107,7 +171,8 @@ class Watch:
 
     def close(self) -> None:
         """Stop; what it takes from now on fails or is found in the inbox."""
-        self.waits = False
+        self.waits, self._last = False, None
+        self._takers.clear()
         if self._link is not None:
             self._hear(self, None)
             self._link.close()

@@ -91,7 +91,7 @@ class Consumer:
             return collected > 0
         self._rung = False
         deliveries = self.settle(credit)
-        staged = self._stage(deliveries)
+        staged = self._stage(deliveries) if deliveries else 0
         self._moved = max(collected, staged)
         if credit:
             self.dry = sum(len(rows) for _, rows in deliveries) < credit

@@ -12,7 +12,8 @@
 -- then nine groups, each behind the count of its members:
 --     adopted   queue (from 0), first number, count: what a blocking wait told, so that the client knows it already; -1
 --               as number: it has ended, and is not held first
---     unknown   queue (from 0): its inbox may hold what no client knows of
+--     unknown   queue (from 0), "" or a message: its inbox may hold what no client knows of, behind that message, which
+--               has ended
 --     acked     first tag, last tag
 --     back      first tag, last tag: next in line again
 --     lost      tag, key, envelope to put next in line in place of the one that is held
@@ -140,14 +141,20 @@ for i = from, to, step do
     redis.call('LTRIM', inbox, count, -1)
   end
 end
-from, to, step = members(1)
+from, to, step = members(2)
 for i = from, to, step do
   local lane = tonumber(ARGV[i]) * width
   local inbox = KEYS[inboxes_at + ARGV[i] + 1]
   local envelopes = redis.call('LRANGE', inbox, 0, MOST_UNKNOWN - 1)
+  local found = #envelopes
+  if found > 0 and envelopes[1] == ARGV[i + 1] then
+    table.remove(envelopes, 1)
+  end
   if #envelopes > 0 then
     keep(lane, next_number, envelopes)
-    redis.call('LTRIM', inbox, #envelopes, -1)
+  end
+  if found > 0 then
+    redis.call('LTRIM', inbox, found, -1)
     note_given(lane, next_number, envelopes)
     next_number = next_number + #envelopes
   end

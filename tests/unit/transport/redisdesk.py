@@ -40,7 +40,12 @@ class Server:
     def put(self, *bodies: str, queue: str = "q") -> None:
         """Publish bodies, the first to be served first."""
         for body in bodies:
-            self.client.lpush(queue, kombu.dump(pack(body), "", queue))
+            self.client.lpush(queue, self.packed(body, queue))
+
+    @staticmethod
+    def packed(body: str, queue: str = "q") -> bytes:
+        """What lies in a list."""
+        return kombu.dump(pack(body), "", queue)
 
     def bodies(self, queue: str = "q") -> list[str]:
         """What is ready, the next one first."""

@@ -103,6 +103,32 @@ def test_nothing_is_lost_or_doubled_while_connections_break_at_any_point(server:
     assert sorted(server.bodies("out"), key=int) == [str(n) for n in range(total)]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_acked_before_it_runs_comes_once_while_connections_break_at_any_point(server: Server, proxy: Proxy,
+                                                                                      seed: int) -> None:
+    chance, done = random.Random(seed), list[str]()
+    with working(proxy.url(server.url), lease_s=3.0, reply_timeout_s=0.3, connect_timeout_s=0.3) as worker:
+        for number in range(50):
+            server.put(str(number))
+            while len(done) <= number:
+                rows = worker.turn(5)
+                done += bodies(rows)
+                if rows:
+                    worker.turn(ack=runs(rows))
+                else:
+                    worker.sleep()
+                if chance.random() < 0.03:
+                    proxy.behave()
+                    proxy.cut()
+                elif chance.random() < 0.02:
+                    proxy.half_open(up=chance.random() < 0.5, down=True)
+        proxy.behave()
+        proxy.cut()
+        worker.until(lambda: not server.held() and not any(map(server.client.exists, worker.desk.lanes.inboxes)))
+    assert done == [str(number) for number in range(50)]
+    assert server.bodies() == []
+
+
 def test_the_descriptor_stays_the_same_over_reconnects(server: Server, proxy: Proxy) -> None:
     with working(proxy.url(server.url)) as worker:
         number = worker.transport.fileno()

@@ -221,9 +221,20 @@ def test_future_messages_that_are_due_go_to_their_lists_in_order(life: Life) -> 
 
 def test_what_a_wait_got_is_recorded_and_what_nobody_was_told_of_is_given(life: Life) -> None:
     life.client.rpush("fastq.inbox.life.0", "told", "untold")
-    reply = life.turn(0, base=10, adopted=[(0, 5)], unknown={0})
+    reply = life.turn(0, base=10, adopted=[(0, 5)], unknown={0: b""})
     assert reply[4:] == [0, 10, [b"untold"]]
     assert life.held() == {5: b"told", 10: b"untold"}
+    assert life.client.exists("fastq.inbox.life.0") == 0
+
+
+def test_what_has_ended_is_not_given_though_nobody_took_it_out(life: Life) -> None:
+    life.client.rpush("fastq.inbox.life.0", "over", "untold", "over")
+    reply = life.turn(0, base=10, unknown={0: b"over"})
+    assert reply[4:] == [0, 10, [b"untold", b"over"]]
+    assert life.client.exists("fastq.inbox.life.0") == 0
+    life.client.rpush("fastq.inbox.life.0", "over")
+    assert life.turn(0, base=20, unknown={0: b"over"})[4:] == []
+    assert life.held() == {10: b"untold", 11: b"over"}
     assert life.client.exists("fastq.inbox.life.0") == 0
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from fastq._ext.resp import command
-from fastq.transport import redis_desk
 from tests.deadline import wait_until
 from tests.unit.transport.redisdesk import Server, bodies, runs, working
 
@@ -100,27 +98,6 @@ def test_short_tasks_one_by_one_cost_a_wait_and_a_script_each(server: Server) ->
     # What ended before the server was told of it is never put among what is held, nor looked at.
     assert asked.get("lrange", 0) == 0
     assert asked["hset"] <= asked["evalsha"]
-
-
-def test_a_guess_that_there_is_more_is_asked_before_the_worker_sleeps(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with working(server.url) as worker:
-        worker.idle()
-        rows = []
-        server.put("a")
-        rows += worker.take(1, credit=9)    # it runs long: nothing is acked meanwhile
-        worker.idle(8)
-        server.client.config_resetstat()
-        monkeypatch.setattr(redis_desk, "FLOOD_S", 600.0)   # "b" comes right behind it, on the slowest machine too
-        worker.desk._came_at = time.monotonic()
-        server.put("b", "c")
-        while len(rows) < 3:
-            worker.sleep()
-            rows += worker.turn(9 - len(rows))
-        assert bodies(rows) == ["a", "b", "c"]
-        assert calls(server)["evalsha"] == 1
-        assert sorted(server.held()) == ["a", "b", "c"]
 
 
 def test_turns_that_fetch_nothing_leave_the_queues_their_order(server: Server) -> None:
