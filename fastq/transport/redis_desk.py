@@ -75,6 +75,8 @@ class Desk:
         """The lists were empty when they were last asked, and nothing was heard since."""
         self._is_deep = False
         """The lists had as much as was asked for."""
+        self._flows = False
+        """The last fetch brought several: a turn that has something to say asks again, though the lists were empty."""
         self._suspect: int | None = None
         self._lost: dict[int, int] = {}
         """What was lost, with the deaths it has now; its envelope is to be marked before it goes back."""
@@ -227,7 +229,7 @@ class Desk:
     def _piece(self) -> int:
         """How many deliveries the next turn asks for."""
         # What was lost is next in line, so nothing is asked for before it is back there.
-        if not self._wants or self._is_dry or self._lost:
+        if not self._wants or self._lost or (self._is_dry and not (self._flows and self._outbox.is_urgent)):
             return 0
         return min(PIECE, self._room) if self._is_deep else self._room
 
@@ -253,6 +255,7 @@ class Desk:
         if turn.credit:
             self._is_dry = count < turn.credit and not more
             self._is_deep = count == turn.credit >= DEEP
+            self._flows = count > 1
         elif turn.makes_work:
             self._is_dry = False
         if due != -2:

@@ -34,7 +34,7 @@ LATE_S = 2.0
 """So much later than it should an answer may come."""
 LOOK_S = 10.0
 """What the bell listens to is looked at so often in any case: a connection that leads nowhere is silent too."""
-MOST_SETTLED = 16384
+MOST_SETTLED = 4096
 """Bytes of a message that is named to the server in whole; a turn names it by its tag."""
 PEEK = Script.named("peek")
 
