@@ -12,7 +12,7 @@ from pathlib import Path
 from fastq.bench.broker import BROKERS
 from fastq.bench.launch import celery, dramatiq, fastq, flexiq, huey
 from fastq.bench.roster_redis import ON_REDIS
-from fastq.bench.system import BARE, FASTQ, WORKING, Kind, Pace, System
+from fastq.bench.system import BARE, EARLY, FASTQ, WORKING, Kind, Pace, System
 
 RABBITMQ = BROKERS["rabbitmq"]
 PERSISTENT = Kind("persistent", {"BENCH_QUEUE_TYPE": "classic", "BENCH_DELIVERY_MODE": "2"})
@@ -74,6 +74,10 @@ SYSTEMS = (
         distributions=("fastq",),
     ),
     System(
+        "fastq early", "fastq_peer", Pace(40_000, 150_000, 200_000), fastq("fastq_peer"), distributions=("fastq",),
+        only=EARLY, produces=False, env={"BENCH_ACKS_LATE": "0"},
+    ),
+    System(
         "fastq asyncio", "fastq_peer", Pace(40_000, 150_000, 20_000), fastq("fastq_peer", "asyncio"),
         distributions=("fastq",), only=("sleepers",), produces=False, naps=True,
     ),
@@ -89,6 +93,11 @@ SYSTEMS = (
     System(
         FASTQ, "fastq_amqp_peer", Pace(25_000, 50_000, 60_000), fastq("fastq_amqp_peer"), "from fastq import Fastq",
         distributions=("fastq",), broker=RABBITMQ, kinds=(PERSISTENT, TRANSIENT, QUORUM),
+    ),
+    System(
+        "fastq early", "fastq_amqp_peer", Pace(25_000, 50_000, 60_000), fastq("fastq_amqp_peer"),
+        distributions=("fastq",), only=EARLY, produces=False, broker=RABBITMQ, kinds=(PERSISTENT, TRANSIENT, QUORUM),
+        env={"BENCH_ACKS_LATE": "0"},
     ),
     System(
         BARE, "bare_amqp", Pace(30_000, 50_000, 60_000), bare_amqp, loops=True, broker=RABBITMQ,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fastq.bench.broker import BROKERS
 from fastq.bench.launch import celery, dramatiq, fastq, flexiq, huey
-from fastq.bench.system import BARE, FASTQ, WORKING, Pace, System, run_module
+from fastq.bench.system import BARE, EARLY, FASTQ, WORKING, Pace, System, run_module
 
 REDIS = BROKERS["redis"]
 NO_SCHEDULE = "leaves future tasks to a process of its own, a scheduler"
@@ -110,6 +110,11 @@ ON_REDIS = (
     System(
         FASTQ, "fastq_redis_peer", Pace(25_000, 200_000, 150_000), fastq("fastq_redis_peer"), "from fastq import Fastq",
         needs=("fastq.transport.redis", "redis", "hiredis"), distributions=("fastq", "redis", "hiredis"), broker=REDIS,
+    ),
+    System(
+        "fastq early", "fastq_redis_peer", Pace(25_000, 200_000, 150_000), fastq("fastq_redis_peer"),
+        needs=("fastq.transport.redis", "redis", "hiredis"), distributions=("fastq", "redis", "hiredis"), broker=REDIS,
+        only=EARLY, produces=False, env={"BENCH_ACKS_LATE": "0"},
     ),
     System(
         "fastq asyncio", "fastq_redis_peer", Pace(25_000, 200_000, 20_000), fastq("fastq_redis_peer", "asyncio"),

@@ -27,6 +27,7 @@ from fastq.bench import (
     latency,
     leak,
     length,
+    live,
     memory,
     result,
     sleepers,
@@ -44,8 +45,8 @@ from fastq.bench.table import show
 
 QUESTIONS: dict[str, Question] = {
     module.QUESTION.name: module.QUESTION
-    for module in (enqueue, drain, result, latency, chord, workflow, wire, future, memory, leak, idle, startup, imports,
-                   length, sleepers, behind, core)
+    for module in (enqueue, drain, live, result, latency, chord, workflow, wire, future, memory, leak, idle, startup,
+                   imports, length, sleepers, behind, core)
 }
 
 

@@ -14,8 +14,10 @@ from fastq.bench.broker import EMBEDDED, Broker
 
 BARE = "bare"
 FASTQ = "fastq"
-WORKING = ("drain", "latency", "memory", "idle", "startup")
+WORKING = ("drain", "live", "latency", "memory", "idle", "startup")
 """What is asked of a second kind of worker; its producer and its way with future tasks are those of the first."""
+EARLY = ("drain", "live", "latency")
+"""What is asked of workers that ack before they run, which is what a program that comes from Celery has."""
 APART = Path(sys.prefix, "apart")
 """Folders for systems whose requirements clash with the others'."""
 

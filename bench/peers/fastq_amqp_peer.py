@@ -14,6 +14,7 @@ app = Fastq(
     "bench", broker=os.environ["BENCH_BROKER_URL"], backend="rpc://",
     task_default_queue_type=os.environ["BENCH_QUEUE_TYPE"],
     task_default_delivery_mode=int(os.environ["BENCH_DELIVERY_MODE"]),
+    task_acks_late=os.environ.get("BENCH_ACKS_LATE") != "0",
 )  # fmt: skip
 calls = furnish(app)
 call, mark, ask, call_later, call_many, fail = (

@@ -14,7 +14,7 @@ from fastq import Fastq, canvas
 from fastq.transport import open as open_transport
 
 URL = "sqlite:///" + os.path.join(os.environ["BENCH_FOLDER"], "fastq.db")
-app = Fastq("bench", broker=URL)
+app = Fastq("bench", broker=URL, task_acks_late=os.environ.get("BENCH_ACKS_LATE") != "0")
 call, mark, ask, call_later, call_many, answers, call_naps, fail, call_shorts, call_long = furnish(app)
 chord = fastq_chord.furnish(app)
 send_group, run_chain, run_nested = workflows.furnish(app, canvas)

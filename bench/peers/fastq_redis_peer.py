@@ -14,7 +14,7 @@ from fastq import Fastq, canvas
 from fastq.transport import open as open_transport
 
 URL = os.environ["BENCH_BROKER_URL"]
-app = Fastq("bench", broker=URL, backend=URL)
+app = Fastq("bench", broker=URL, backend=URL, task_acks_late=os.environ.get("BENCH_ACKS_LATE") != "0")
 call, mark, ask, call_later, call_many, answers, call_naps, fail, call_shorts, call_long = furnish(app)
 chord = fastq_chord.furnish(app)
 send_group, run_chain, run_nested = workflows.furnish(app, canvas)

@@ -139,6 +139,16 @@ def latency(peer: ModuleType, samples: int, budget_ms: int) -> dict[str, Any]:
     return {"ns": taken}
 
 
+def live(peer: ModuleType, n: int) -> dict[str, float]:
+    """Call n tasks one after the other, the last of which rings."""
+    began_ns = time.monotonic_ns()
+    took = timed(lambda: call_each(peer, n - 1))
+    next_tick()
+    peer.mark("last")
+    flush(peer)
+    return {"began_ns": began_ns, **took}
+
+
 def ahead(peer: ModuleType, n: int) -> dict[str, float]:
     """Enqueue n tasks that are due in an hour."""
 
@@ -239,6 +249,7 @@ OPERATIONS: dict[str, tuple[Callable[..., dict[str, Any]], str]] = {
     "fill": (fill, "mark"),
     "fill_answers": (fill_answers, "answers"),
     "mark": (mark, "mark"),
+    "live": (live, "call"),
     "ahead": (ahead, "call_later"),
     "naps": (naps, "call_naps"),
     "latency": (latency, "ask"),
