@@ -16,7 +16,6 @@ from fastq.bench.run import QUESTIONS, main
 from fastq.bench.servers.rabbitmq import RabbitMQ
 from fastq.bench.servers.redis import Redis
 
-
 EARLY = {(question, "fastq early") for question in ("latency", "live")}
 
 
