@@ -76,6 +76,15 @@ def test_a_message_that_a_broken_wait_took_is_found_in_the_inbox(server: Server,
         assert bodies(worker.take(1, 5)) == ["a"]
 
 
+def disturb(proxy: Proxy, chance: random.Random) -> None:
+    """Now and then break all connections, or let them seem to stand."""
+    if chance.random() < 0.05:
+        proxy.behave()
+        proxy.cut()
+    elif chance.random() < 0.03:
+        proxy.half_open(up=chance.random() < 0.5, down=True)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_nothing_is_lost_or_doubled_while_connections_break_at_any_point(server: Server, proxy: Proxy,
                                                                          seed: int) -> None:
@@ -90,11 +99,7 @@ def test_nothing_is_lost_or_doubled_while_connections_break_at_any_point(server:
             done += bodies(rows)
             if not rows:
                 worker.sleep()
-            if chance.random() < 0.05:
-                proxy.behave()
-                proxy.cut()
-            elif chance.random() < 0.03:
-                proxy.half_open(up=chance.random() < 0.5, down=True)
+            disturb(proxy, chance)
         proxy.behave()
         proxy.cut()
         worker.turn(ack=runs(rows), publish=[message("out", body) for body in bodies(rows)])
@@ -117,11 +122,7 @@ def test_what_is_acked_before_it_runs_comes_once_while_connections_break_at_any_
                     worker.turn(ack=runs(rows))
                 else:
                     worker.sleep()
-                if chance.random() < 0.03:
-                    proxy.behave()
-                    proxy.cut()
-                elif chance.random() < 0.02:
-                    proxy.half_open(up=chance.random() < 0.5, down=True)
+                disturb(proxy, chance)
         proxy.behave()
         proxy.cut()
         worker.until(lambda: not server.held() and not any(map(server.client.exists, worker.desk.lanes.inboxes)))
