@@ -113,7 +113,7 @@ def test_what_is_acked_before_it_runs_comes_once_while_connections_break_at_any_
                                                                                       seed: int) -> None:
     chance, done = random.Random(seed), list[str]()
     with working(proxy.url(server.url), lease_s=3.0, reply_timeout_s=0.3, connect_timeout_s=0.3) as worker:
-        for number in range(50):
+        for number in range(25):
             server.put(str(number))
             while len(done) <= number:
                 rows = worker.turn(5)
@@ -126,7 +126,7 @@ def test_what_is_acked_before_it_runs_comes_once_while_connections_break_at_any_
         proxy.behave()
         proxy.cut()
         worker.until(lambda: not server.held() and not any(map(server.client.exists, worker.desk.lanes.inboxes)))
-    assert done == [str(number) for number in range(50)]
+    assert done == [str(number) for number in range(25)]
     assert server.bodies() == []
 
 
