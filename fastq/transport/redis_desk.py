@@ -75,7 +75,7 @@ class Desk:
         """The lists were empty when they were last asked, and nothing was heard since."""
         self._is_deep = False
         """The lists had as much as was asked for."""
-        self._flows = False
+        self._is_flowing = False
         """The last fetch brought several: a turn that has something to say asks again, though the lists were empty."""
         self._suspect: int | None = None
         self._lost: dict[int, int] = {}
@@ -131,8 +131,7 @@ class Desk:
         lone = self._outbox.lone
         if lone is None or self._over is not None or self._lost or not endings.is_one_ack:
             return False
-        queue, number = lone
-        tag = self.lanes.first_of(queue) << LANE_BITS | number
+        queue, tag = lone[0], self.lanes.tag_of(*lone)
         if endings.ack[0] != (tag, tag):
             return False
         # What is acked goes on in the worker, and takes the place that it had.
@@ -229,7 +228,7 @@ class Desk:
     def _piece(self) -> int:
         """How many deliveries the next turn asks for."""
         # What was lost is next in line, so nothing is asked for before it is back there.
-        if not self._wants or self._lost or (self._is_dry and not (self._flows and self._outbox.is_urgent)):
+        if not self._wants or self._lost or (self._is_dry and not (self._is_flowing and self._outbox.is_urgent)):
             return 0
         return min(PIECE, self._room) if self._is_deep else self._room
 
@@ -255,7 +254,7 @@ class Desk:
         if turn.credit:
             self._is_dry = count < turn.credit and not more
             self._is_deep = count == turn.credit >= DEEP
-            self._flows = count > 1
+            self._is_flowing = count > 1
         elif turn.makes_work:
             self._is_dry = False
         if due != -2:

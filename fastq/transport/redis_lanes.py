@@ -71,6 +71,10 @@ class Lanes:
         """The first lane of a queue, by the queue's number."""
         return number * self.width
 
+    def tag_of(self, number: int, of: int) -> int:
+        """The tag that is *of* among those of the first lane of a queue, by the queue's number."""
+        return self.first_of(number) << LANE_BITS | of
+
     def of(self, tag: int) -> bytes:
         """The key of the lane of *tag*."""
         return self.all[tag >> LANE_BITS]

@@ -10,7 +10,7 @@ from itertools import chain
 
 from fastq._ext import kombu
 from fastq.transport.redis_keys import Keys, due_ms
-from fastq.transport.redis_lanes import LANE_BITS, Lanes
+from fastq.transport.redis_lanes import Lanes
 from fastq.transport.redis_route import Place
 from fastq.transport.redis_script import Argument, Script
 from fastq.types import Endings, Message, Result
@@ -109,7 +109,7 @@ class Outbox:
         """Queue, number and count of what waits got; what has ended by now need not be held first, and is not acked."""
         adopted = []
         for queue, number in self.adopted:
-            run = (lanes.first_of(queue) << LANE_BITS | number,) * 2
+            run = (lanes.tag_of(queue, number),) * 2
             if run in self.acked:
                 self.acked.remove(run)
                 number = ENDED

@@ -35,7 +35,7 @@ LATE_S = 2.0
 LOOK_S = 10.0
 """What the bell listens to is looked at so often in any case: a connection that leads nowhere is silent too."""
 MOST_SETTLED = 4096
-"""Bytes of a message that is named to the server in whole; a turn names it by its tag."""
+"""A message of more bytes is not sent back to be taken out: a turn names it by its tag."""
 PEEK = Script.named("peek")
 
 
@@ -141,6 +141,7 @@ class Watch:
             if self._came is None:
                 self.close()
                 raise
+            # What came is in hand, and no wait is under way: the next one connects again.
         return self._came
 
     def _settled(self, reply: object) -> None:

@@ -146,8 +146,8 @@ for i = from, to, step do
   local lane = tonumber(ARGV[i]) * width
   local inbox = KEYS[inboxes_at + ARGV[i] + 1]
   local envelopes = redis.call('LRANGE', inbox, 0, MOST_UNKNOWN - 1)
-  local found = #envelopes
-  if found > 0 and envelopes[1] == ARGV[i + 1] then
+  local found, ended = #envelopes, ARGV[i + 1]
+  if ended ~= '' and envelopes[1] == ended then
     table.remove(envelopes, 1)
   end
   if #envelopes > 0 then

@@ -238,6 +238,11 @@ def test_what_has_ended_is_not_given_though_nobody_took_it_out(life: Life) -> No
     assert life.client.exists("fastq.inbox.life.0") == 0
 
 
+def test_an_empty_message_is_given_like_any_other(life: Life) -> None:
+    life.client.rpush("fastq.inbox.life.0", "", "a")
+    assert life.turn(0, base=10, unknown={0: b""})[4:] == [0, 10, [b"", b"a"]]
+
+
 def test_what_has_ended_by_now_is_only_taken_out_of_its_inbox(life: Life) -> None:
     life.client.rpush("fastq.inbox.life.0", "over", "runs", "untold")
     reply = life.turn(0, base=10, adopted=[(0, 5), (0, 6)], acked=[(5, 5)])

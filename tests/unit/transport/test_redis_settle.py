@@ -12,7 +12,7 @@ from fastq.transport import redis_watch
 from fastq.types import Endings
 from tests.deadline import wait_until
 from tests.servers.proxy import Proxy
-from tests.unit.transport.redisdesk import Row, Server, Worker, bodies, runs, working
+from tests.unit.transport.redisdesk import Row, Server, Worker, bodies, message, runs, working
 
 pytestmark = pytest.mark.redis
 
@@ -156,19 +156,20 @@ def test_a_large_message_is_named_by_its_tag(server: Server) -> None:
         assert inbox(server, worker) == [] and server.held() == []
 
 
-@pytest.mark.parametrize("more", [{"publish"}, {"back"}])
-def test_an_ack_with_anything_beside_it_is_a_turn(server: Server, more: set[str]) -> None:
+@pytest.mark.parametrize("beside", ["ack", "back", "publish"])
+def test_an_ack_with_anything_beside_it_is_a_turn(server: Server, beside: str) -> None:
+    server.put("held")
     with working(server.url) as worker:
-        first = one(server, worker, "a")
-        worker.idle()
-        server.put("b")
-        second = worker.take(1, credit=5)
-        endings = Endings(ack=runs(first))
-        if "back" in more:
-            endings.back += runs(second)
+        held = worker.take(1)
+        endings = Endings(ack=runs(one(server, worker, "a")))
+        if beside == "publish":
+            endings.publish.append(message("out", "b"))
         else:
-            endings.ack += runs(second)
+            getattr(endings, beside).extend(runs(held))
         worker.transport.turn(endings, 0)
         assert not worker.desk.ears.is_unsure
         worker.until(lambda: not worker.desk._turns)
-        assert server.bodies() == (["b"] if "back" in more else [])
+        assert inbox(server, worker) == []
+        assert server.held() == (["held"] if beside == "publish" else [])
+        assert server.bodies() == (["held"] if beside == "back" else [])
+        assert server.bodies("out") == (["b"] if beside == "publish" else [])
