@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from fastq.bench.process import stage
-from fastq.bench.question import Plan, Question, Reading, Trial
+from fastq.bench.question import Plan, Question, Reading, Trial, per_task
 from fastq.bench.system import Kind, System
 
 CASE = "calls to a running worker"
@@ -25,10 +25,10 @@ def once(system: System, kind: Kind, n: int) -> list[Reading]:
             answer = at.produce("live", n)
             last_ns, last_cpu, last_broker = worker.wait("last"), worker.cpu_s(), at.broker_cpu_s()
             at.wait_empty()
-    broker_us = None if broker is None or last_broker is None else (last_broker - broker) / n * 1e6
-    took_s = (last_ns - answer["began_ns"]) / 1e9
-    params = {"tasks": n, "sent_s": answer["wall_s"]}
-    return [Reading(kind.case(CASE), n / took_s, (last_cpu - cpu) / n * 1e6, params, broker_us)]
+    took = {"wall_s": (last_ns - answer["began_ns"]) / 1e9, "cpu_s": last_cpu - cpu}
+    if broker is not None and last_broker is not None:
+        took["broker_s"] = last_broker - broker
+    return [per_task(kind.case(CASE), n, took, {"tasks": n, "sent_s": answer["wall_s"]})]
 
 
 def trials(plan: Plan) -> list[Trial]:
